@@ -1,0 +1,72 @@
+//! Control plane → data plane.
+
+use crate::{Extension, IceCredentials, Receive, RouteId, RouteSpec, SessionId, SessionSpec, Version};
+
+/// What the control plane wants done. Each is idempotent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Makes a session. Answered by [`crate::Event::SessionReady`] or [`crate::Event::CommandRefused`]. For a session
+    /// that exists: ready again, nothing changed.
+    CreateSession(Box<SessionSpec>),
+    /// Replaces what a publisher sends. Tracks that are no longer listed end.
+    UpdateReceive {
+        /// The publisher.
+        session: SessionId,
+        /// The whole new list.
+        receive: Vec<Receive>,
+        /// The whole new list.
+        extensions: Vec<Extension>,
+    },
+    /// New ICE credentials (RFC 8445 §9). The old ones go on until the first valid check with the new.
+    RestartIce {
+        /// The session.
+        session: SessionId,
+        /// The server's new ones.
+        local: IceCredentials,
+        /// The client's new ones.
+        remote: IceCredentials,
+    },
+    /// Makes, changes or switches a route.
+    PutRoute(Box<RouteSpec>),
+    /// Ends a route.
+    RemoveRoute {
+        /// The subscriber.
+        session: SessionId,
+        /// The route.
+        route: RouteId,
+    },
+    /// Sends a text message on the control channel; dropped when the channel isn't open.
+    SendText {
+        /// The session.
+        session: SessionId,
+        /// At most [`crate::limits::MAX_TEXT`] bytes.
+        text: String,
+    },
+    /// Replaces the opaque signalling state.
+    SetState {
+        /// The session.
+        session: SessionId,
+        /// At most [`crate::limits::MAX_STATE`] bytes.
+        state: Vec<u8>,
+    },
+    /// Ends a session, with a DTLS close_notify. Answered by [`crate::Event::SessionClosed`], also when it is unknown.
+    CloseSession {
+        /// The session.
+        session: SessionId,
+    },
+    /// Refuse new sessions from now on; exit when the last has left.
+    Drain,
+}
+
+/// A frame towards the data plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToShard {
+    /// The data plane is accepted; its snapshot is awaited.
+    Welcome(Version),
+    /// It isn't, and why. The connection closes.
+    Refused(String),
+    /// Do this.
+    Command(Command),
+    /// To be answered with the same number.
+    Ping(u64),
+}

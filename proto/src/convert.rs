@@ -1,0 +1,646 @@
+//! Typed messages ↔ generated protobuf types. Every limit is checked here, on the way in.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::{
+    CloseReason, Codec, Command, DtlsRole, Event, Extension, ExtensionKind, Fingerprint, FromShard, Hello,
+    IceCredentials, Invalid, Kind, PayloadMap, PayloadType, Receive, Refusal, Role, RouteId, RouteSpec, SessionId,
+    SessionSnapshot, SessionSpec, ToShard, TrackId, TrackStats, Version, WorkerHello, WorkerId, WorkerStats, limits,
+    wire,
+};
+
+type Result<T> = std::result::Result<T, Invalid>;
+
+fn text(field: &'static str, value: String, min: usize, max: usize) -> Result<String> {
+    match value.len() {
+        n if n < min => Err(Invalid::new(field, format!("{n} bytes, at least {min} wanted"))),
+        n if n > max => Err(Invalid::new(field, format!("{n} bytes, at most {max} allowed"))),
+        _ => Ok(value),
+    }
+}
+
+fn bytes(field: &'static str, value: Vec<u8>, max: usize) -> Result<Vec<u8>> {
+    if value.len() > max {
+        return Err(Invalid::new(field, format!("{} bytes, at most {max} allowed", value.len())));
+    }
+    Ok(value)
+}
+
+fn count<T>(field: &'static str, values: &[T], max: usize) -> Result<()> {
+    if values.len() > max {
+        return Err(Invalid::new(field, format!("{} entries, at most {max} allowed", values.len())));
+    }
+    Ok(())
+}
+
+fn pt(field: &'static str, value: u32) -> Result<u8> {
+    u8::try_from(value)
+        .ok()
+        .filter(|pt| *pt <= 127)
+        .ok_or_else(|| Invalid::new(field, format!("{value} is no payload type (0 to 127)")))
+}
+
+fn each<A, B>(values: Vec<A>, convert: impl FnMut(A) -> Result<B>) -> Result<Vec<B>> {
+    values.into_iter().map(convert).collect()
+}
+
+/// Rust enums ↔ protobuf enums, one line a value; 0 and unknown numbers are [`Invalid`].
+macro_rules! enumeration {
+    ($rust:ident, $field:literal, { $($variant:ident),* $(,)? }) => {
+        impl From<$rust> for i32 {
+            fn from(value: $rust) -> Self {
+                match value { $($rust::$variant => wire::$rust::$variant.into(),)* }
+            }
+        }
+        impl TryFrom<i32> for $rust {
+            type Error = Invalid;
+            fn try_from(value: i32) -> Result<Self> {
+                match wire::$rust::try_from(value) {
+                    $(Ok(wire::$rust::$variant) => Ok($rust::$variant),)*
+                    _ => Err(Invalid::new($field, format!("unknown value {value}"))),
+                }
+            }
+        }
+    };
+}
+
+enumeration!(Role, "role", { Publisher, Subscriber });
+enumeration!(DtlsRole, "dtls_role", { Client, Server });
+enumeration!(Kind, "kind", { Audio, Video });
+enumeration!(Codec, "codec", { Opus, Pcmu, Pcma, Red, Vp8, Vp9, H264, H265, Av1 });
+enumeration!(Refusal, "refusal", { Full, UnknownSession, UnknownWorker, Invalid, Draining });
+enumeration!(CloseReason, "close_reason", {
+    Requested, PeerClosed, ConsentExpired, ConnectTimeout, FingerprintMismatch, DtlsFailed, Internal,
+});
+enumeration!(ExtensionKind, "extension_kind", {
+    Mid, Rid, RepairedRid, AbsSendTime, TransportCc, AudioLevel, PlayoutDelay, VideoOrientation,
+    DependencyDescriptor, AbsCaptureTime,
+});
+
+impl From<IceCredentials> for wire::IceCredentials {
+    fn from(value: IceCredentials) -> Self {
+        Self { ufrag: value.ufrag, password: value.password }
+    }
+}
+
+fn ice(field: &'static str, value: Option<wire::IceCredentials>) -> Result<IceCredentials> {
+    let value = value.ok_or_else(|| Invalid::missing(field))?;
+    Ok(IceCredentials {
+        ufrag: text(field, value.ufrag, limits::MIN_UFRAG, limits::MAX_ICE)?,
+        password: text(field, value.password, limits::MIN_PASSWORD, limits::MAX_ICE)?,
+    })
+}
+
+impl From<Fingerprint> for wire::Fingerprint {
+    fn from(value: Fingerprint) -> Self {
+        Self { hash: value.hash, value: value.value }
+    }
+}
+
+fn fingerprint(field: &'static str, value: Option<wire::Fingerprint>) -> Result<Fingerprint> {
+    let value = value.ok_or_else(|| Invalid::missing(field))?;
+    Ok(Fingerprint {
+        hash: text(field, value.hash, 1, limits::MAX_NAME)?,
+        value: bytes(field, value.value, limits::MAX_FINGERPRINT)?,
+    })
+}
+
+impl From<Extension> for wire::Extension {
+    fn from(value: Extension) -> Self {
+        Self { id: value.id.into(), kind: value.kind.into() }
+    }
+}
+
+fn extensions(values: Vec<wire::Extension>) -> Result<Vec<Extension>> {
+    count("extensions", &values, limits::MAX_EXTENSIONS)?;
+    each(values, |e| {
+        let id = u8::try_from(e.id).ok().filter(|id| (1..=14).contains(id));
+        let id = id.ok_or_else(|| Invalid::new("extension.id", format!("{} is not in 1 to 14", e.id)))?;
+        Ok(Extension { id, kind: e.kind.try_into()? })
+    })
+}
+
+impl From<PayloadType> for wire::PayloadType {
+    fn from(p: PayloadType) -> Self {
+        Self {
+            pt: p.pt.into(),
+            codec: p.codec.into(),
+            clock_rate: p.clock_rate,
+            rtx_pt: p.rtx_pt.map(Into::into),
+            nack: p.nack,
+            pli: p.pli,
+            fir: p.fir,
+            transport_cc: p.transport_cc,
+        }
+    }
+}
+
+fn clock_rate(value: u32) -> Result<u32> {
+    if value == 0 { Err(Invalid::new("clock_rate", "0 Hz")) } else { Ok(value) }
+}
+
+impl TryFrom<wire::PayloadType> for PayloadType {
+    type Error = Invalid;
+    fn try_from(p: wire::PayloadType) -> Result<Self> {
+        Ok(Self {
+            pt: pt("payload_type.pt", p.pt)?,
+            codec: p.codec.try_into()?,
+            clock_rate: clock_rate(p.clock_rate)?,
+            rtx_pt: p.rtx_pt.map(|v| pt("payload_type.rtx_pt", v)).transpose()?,
+            nack: p.nack,
+            pli: p.pli,
+            fir: p.fir,
+            transport_cc: p.transport_cc,
+        })
+    }
+}
+
+impl From<Receive> for wire::Receive {
+    fn from(r: Receive) -> Self {
+        Self {
+            track: r.track.0,
+            mid: r.mid,
+            kind: r.kind.into(),
+            payload_types: r.payload_types.into_iter().map(Into::into).collect(),
+            ssrc: r.ssrc,
+            rtx_ssrc: r.rtx_ssrc,
+        }
+    }
+}
+
+impl TryFrom<wire::Receive> for Receive {
+    type Error = Invalid;
+    fn try_from(r: wire::Receive) -> Result<Self> {
+        count("receive.payload_types", &r.payload_types, limits::MAX_PAYLOAD_TYPES)?;
+        if r.payload_types.is_empty() {
+            return Err(Invalid::missing("receive.payload_types"));
+        }
+        Ok(Self {
+            track: TrackId(r.track),
+            mid: text("receive.mid", r.mid, 1, limits::MAX_MID)?,
+            kind: r.kind.try_into()?,
+            payload_types: each(r.payload_types, TryInto::try_into)?,
+            ssrc: r.ssrc,
+            rtx_ssrc: r.rtx_ssrc,
+        })
+    }
+}
+
+fn receives(values: Vec<wire::Receive>) -> Result<Vec<Receive>> {
+    count("receive", &values, limits::MAX_RECEIVE)?;
+    each(values, TryInto::try_into)
+}
+
+impl From<SessionSpec> for wire::SessionSpec {
+    fn from(s: SessionSpec) -> Self {
+        Self {
+            session: s.session.0,
+            worker: s.worker.0.into(),
+            role: s.role.into(),
+            local: Some(s.local.into()),
+            remote: Some(s.remote.into()),
+            fingerprint: Some(s.fingerprint.into()),
+            dtls_role: s.dtls_role.into(),
+            data_channel: s.data_channel,
+            receive: s.receive.into_iter().map(Into::into).collect(),
+            extensions: s.extensions.into_iter().map(Into::into).collect(),
+            state: s.state,
+        }
+    }
+}
+
+impl TryFrom<wire::SessionSpec> for SessionSpec {
+    type Error = Invalid;
+    fn try_from(s: wire::SessionSpec) -> Result<Self> {
+        Ok(Self {
+            session: SessionId(s.session),
+            worker: worker(s.worker)?,
+            role: s.role.try_into()?,
+            local: ice("session.local", s.local)?,
+            remote: ice("session.remote", s.remote)?,
+            fingerprint: fingerprint("session.fingerprint", s.fingerprint)?,
+            dtls_role: s.dtls_role.try_into()?,
+            data_channel: s.data_channel,
+            receive: receives(s.receive)?,
+            extensions: extensions(s.extensions)?,
+            state: bytes("session.state", s.state, limits::MAX_STATE)?,
+        })
+    }
+}
+
+fn worker(value: u32) -> Result<WorkerId> {
+    u16::try_from(value)
+        .ok()
+        .filter(|id| usize::from(*id) < limits::MAX_WORKERS)
+        .map(WorkerId)
+        .ok_or_else(|| Invalid::new("worker", format!("{value} is too large")))
+}
+
+impl From<RouteSpec> for wire::Route {
+    fn from(r: RouteSpec) -> Self {
+        Self {
+            route: r.route.0,
+            session: r.session.0,
+            track: r.track.0,
+            track_worker: r.track_worker.0.into(),
+            mid: r.mid,
+            kind: r.kind.into(),
+            ssrc: r.ssrc,
+            rtx_ssrc: r.rtx_ssrc,
+            payload_map: r
+                .payload_map
+                .into_iter()
+                .map(|p| wire::PayloadMap {
+                    from: p.from.into(),
+                    to: p.to.into(),
+                    rtx_to: p.rtx_to.map(Into::into),
+                    codec: p.codec.into(),
+                    clock_rate: p.clock_rate,
+                })
+                .collect(),
+            extensions: r.extensions.into_iter().map(Into::into).collect(),
+            cname: r.cname,
+        }
+    }
+}
+
+impl TryFrom<wire::Route> for RouteSpec {
+    type Error = Invalid;
+    fn try_from(r: wire::Route) -> Result<Self> {
+        count("route.payload_map", &r.payload_map, limits::MAX_PAYLOAD_TYPES)?;
+        Ok(Self {
+            route: RouteId(r.route),
+            session: SessionId(r.session),
+            track: TrackId(r.track),
+            track_worker: worker(r.track_worker)?,
+            mid: text("route.mid", r.mid, 1, limits::MAX_MID)?,
+            kind: r.kind.try_into()?,
+            ssrc: r.ssrc,
+            rtx_ssrc: r.rtx_ssrc,
+            payload_map: each(r.payload_map, |p| {
+                Ok(PayloadMap {
+                    from: pt("payload_map.from", p.from)?,
+                    to: pt("payload_map.to", p.to)?,
+                    rtx_to: p.rtx_to.map(|v| pt("payload_map.rtx_to", v)).transpose()?,
+                    codec: p.codec.try_into()?,
+                    clock_rate: clock_rate(p.clock_rate)?,
+                })
+            })?,
+            extensions: extensions(r.extensions)?,
+            cname: text("route.cname", r.cname, 1, limits::MAX_CNAME)?,
+        })
+    }
+}
+
+impl From<Command> for wire::Command {
+    fn from(command: Command) -> Self {
+        use wire::command::Body;
+        let body = match command {
+            Command::CreateSession(spec) => Body::CreateSession((*spec).into()),
+            Command::UpdateReceive { session, receive, extensions } => Body::UpdateReceive(wire::UpdateReceive {
+                session: session.0,
+                receive: receive.into_iter().map(Into::into).collect(),
+                extensions: extensions.into_iter().map(Into::into).collect(),
+            }),
+            Command::RestartIce { session, local, remote } => Body::RestartIce(wire::RestartIce {
+                session: session.0,
+                local: Some(local.into()),
+                remote: Some(remote.into()),
+            }),
+            Command::PutRoute(route) => Body::PutRoute((*route).into()),
+            Command::RemoveRoute { session, route } => {
+                Body::RemoveRoute(wire::RemoveRoute { session: session.0, route: route.0 })
+            }
+            Command::SendText { session, text } => Body::SendText(wire::Text { session: session.0, text }),
+            Command::SetState { session, state } => Body::SetState(wire::SetState { session: session.0, state }),
+            Command::CloseSession { session } => Body::CloseSession(wire::CloseSession { session: session.0 }),
+            Command::Drain => Body::Drain(wire::Drain {}),
+        };
+        Self { body: Some(body) }
+    }
+}
+
+impl TryFrom<wire::Command> for Command {
+    type Error = Invalid;
+    fn try_from(command: wire::Command) -> Result<Self> {
+        use wire::command::Body;
+        Ok(match command.body.ok_or_else(|| Invalid::missing("command"))? {
+            Body::CreateSession(spec) => Self::CreateSession(Box::new(spec.try_into()?)),
+            Body::UpdateReceive(u) => Self::UpdateReceive {
+                session: SessionId(u.session),
+                receive: receives(u.receive)?,
+                extensions: extensions(u.extensions)?,
+            },
+            Body::RestartIce(r) => Self::RestartIce {
+                session: SessionId(r.session),
+                local: ice("restart_ice.local", r.local)?,
+                remote: ice("restart_ice.remote", r.remote)?,
+            },
+            Body::PutRoute(route) => Self::PutRoute(Box::new(route.try_into()?)),
+            Body::RemoveRoute(r) => Self::RemoveRoute { session: SessionId(r.session), route: RouteId(r.route) },
+            Body::SendText(t) => Self::SendText {
+                session: SessionId(t.session),
+                text: text("send_text.text", t.text, 0, limits::MAX_TEXT)?,
+            },
+            Body::SetState(s) => Self::SetState {
+                session: SessionId(s.session),
+                state: bytes("set_state.state", s.state, limits::MAX_STATE)?,
+            },
+            Body::CloseSession(c) => Self::CloseSession { session: SessionId(c.session) },
+            Body::Drain(_) => Self::Drain,
+        })
+    }
+}
+
+impl From<ToShard> for wire::ToShard {
+    fn from(message: ToShard) -> Self {
+        use wire::to_shard::Body;
+        let body = match message {
+            ToShard::Welcome(v) => Body::Welcome(wire::Welcome { major: v.major, minor: v.minor }),
+            ToShard::Refused(reason) => Body::Refused(wire::Refused { reason }),
+            ToShard::Command(command) => Body::Command(command.into()),
+            ToShard::Ping(nonce) => Body::Ping(wire::Ping { nonce }),
+        };
+        Self { body: Some(body) }
+    }
+}
+
+impl TryFrom<wire::ToShard> for ToShard {
+    type Error = Invalid;
+    fn try_from(message: wire::ToShard) -> Result<Self> {
+        use wire::to_shard::Body;
+        Ok(match message.body.ok_or_else(|| Invalid::missing("to_shard"))? {
+            Body::Welcome(w) => Self::Welcome(Version { major: w.major, minor: w.minor }),
+            Body::Refused(r) => Self::Refused(text("refused.reason", r.reason, 0, limits::MAX_DETAIL)?),
+            Body::Command(command) => Self::Command(command.try_into()?),
+            Body::Ping(p) => Self::Ping(p.nonce),
+        })
+    }
+}
+
+impl From<Hello> for wire::Hello {
+    fn from(h: Hello) -> Self {
+        let candidate = |a: SocketAddr| wire::Candidate {
+            address: match a.ip() {
+                IpAddr::V4(ip) => ip.octets().to_vec(),
+                IpAddr::V6(ip) => ip.octets().to_vec(),
+            },
+            port: a.port().into(),
+        };
+        Self {
+            major: h.version.major,
+            minor: h.version.minor,
+            name: h.name,
+            incarnation: h.incarnation,
+            version: h.software,
+            fingerprint: Some(h.fingerprint.into()),
+            workers: h
+                .workers
+                .into_iter()
+                .map(|w| wire::Worker {
+                    id: w.id.0.into(),
+                    candidates: w.candidates.into_iter().map(candidate).collect(),
+                })
+                .collect(),
+            max_sessions: h.max_sessions,
+        }
+    }
+}
+
+fn candidate(c: wire::Candidate) -> Result<SocketAddr> {
+    let ip: IpAddr = if let Ok(v4) = <[u8; 4]>::try_from(c.address.as_slice()) {
+        Ipv4Addr::from(v4).into()
+    } else if let Ok(v6) = <[u8; 16]>::try_from(c.address.as_slice()) {
+        Ipv6Addr::from(v6).into()
+    } else {
+        return Err(Invalid::new("candidate.address", format!("{} bytes, 4 or 16 wanted", c.address.len())));
+    };
+    let port = u16::try_from(c.port).ok().filter(|p| *p != 0);
+    let port = port.ok_or_else(|| Invalid::new("candidate.port", format!("{} is no UDP port", c.port)))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+impl TryFrom<wire::Hello> for Hello {
+    type Error = Invalid;
+    fn try_from(h: wire::Hello) -> Result<Self> {
+        count("hello.workers", &h.workers, limits::MAX_WORKERS)?;
+        if h.workers.is_empty() {
+            return Err(Invalid::missing("hello.workers"));
+        }
+        Ok(Self {
+            version: Version { major: h.major, minor: h.minor },
+            name: text("hello.name", h.name, 1, limits::MAX_NAME)?,
+            incarnation: h.incarnation,
+            software: text("hello.version", h.version, 0, limits::MAX_DETAIL)?,
+            fingerprint: fingerprint("hello.fingerprint", h.fingerprint)?,
+            workers: each(h.workers, |w| {
+                count("worker.candidates", &w.candidates, limits::MAX_CANDIDATES)?;
+                if w.candidates.is_empty() {
+                    return Err(Invalid::missing("worker.candidates"));
+                }
+                Ok(WorkerHello { id: worker(w.id)?, candidates: each(w.candidates, candidate)? })
+            })?,
+            max_sessions: h.max_sessions,
+        })
+    }
+}
+
+impl From<Event> for wire::Event {
+    fn from(event: Event) -> Self {
+        use wire::event::Body;
+        let body = match event {
+            Event::SessionReady { session } => Body::SessionReady(wire::SessionReady { session: session.0 }),
+            Event::CommandRefused { session, reason, detail } => {
+                Body::CommandRefused(wire::CommandRefused { session: session.0, reason: reason.into(), detail })
+            }
+            Event::SessionConnected { session } => {
+                Body::SessionConnected(wire::SessionConnected { session: session.0 })
+            }
+            Event::SessionSilent { session, silent } => {
+                Body::SessionSilent(wire::SessionSilent { session: session.0, silent })
+            }
+            Event::SessionClosed { session, reason } => {
+                Body::SessionClosed(wire::SessionClosed { session: session.0, reason: reason.into() })
+            }
+            Event::ChannelOpen { session } => Body::ChannelOpen(wire::ChannelOpen { session: session.0 }),
+            Event::Text { session, text } => Body::Text(wire::Text { session: session.0, text }),
+            Event::TrackLive { session, track } => {
+                Body::TrackLive(wire::TrackLive { session: session.0, track: track.0 })
+            }
+            Event::TrackGone { session, track } => {
+                Body::TrackGone(wire::TrackGone { session: session.0, track: track.0 })
+            }
+        };
+        Self { body: Some(body) }
+    }
+}
+
+impl TryFrom<wire::Event> for Event {
+    type Error = Invalid;
+    fn try_from(event: wire::Event) -> Result<Self> {
+        use wire::event::Body;
+        Ok(match event.body.ok_or_else(|| Invalid::missing("event"))? {
+            Body::SessionReady(e) => Self::SessionReady { session: SessionId(e.session) },
+            Body::CommandRefused(e) => Self::CommandRefused {
+                session: SessionId(e.session),
+                reason: e.reason.try_into()?,
+                detail: text("command_refused.detail", e.detail, 0, limits::MAX_DETAIL)?,
+            },
+            Body::SessionConnected(e) => Self::SessionConnected { session: SessionId(e.session) },
+            Body::SessionSilent(e) => Self::SessionSilent { session: SessionId(e.session), silent: e.silent },
+            Body::SessionClosed(e) => {
+                Self::SessionClosed { session: SessionId(e.session), reason: e.reason.try_into()? }
+            }
+            Body::ChannelOpen(e) => Self::ChannelOpen { session: SessionId(e.session) },
+            Body::Text(e) => Self::Text {
+                session: SessionId(e.session),
+                text: text("text.text", e.text, 0, limits::MAX_TEXT)?,
+            },
+            Body::TrackLive(e) => Self::TrackLive { session: SessionId(e.session), track: TrackId(e.track) },
+            Body::TrackGone(e) => Self::TrackGone { session: SessionId(e.session), track: TrackId(e.track) },
+        })
+    }
+}
+
+impl From<SessionSnapshot> for wire::SessionSnapshot {
+    fn from(s: SessionSnapshot) -> Self {
+        Self {
+            spec: Some(s.spec.into()),
+            routes: s.routes.into_iter().map(Into::into).collect(),
+            connected: s.connected,
+            silent: s.silent,
+            channel_open: s.channel_open,
+            live_tracks: s.live_tracks.into_iter().map(|t| t.0).collect(),
+            age_ms: s.age_ms,
+        }
+    }
+}
+
+impl TryFrom<wire::SessionSnapshot> for SessionSnapshot {
+    type Error = Invalid;
+    fn try_from(s: wire::SessionSnapshot) -> Result<Self> {
+        count("snapshot.routes", &s.routes, limits::MAX_ROUTES)?;
+        count("snapshot.live_tracks", &s.live_tracks, limits::MAX_RECEIVE)?;
+        Ok(Self {
+            spec: s.spec.ok_or_else(|| Invalid::missing("snapshot.spec"))?.try_into()?,
+            routes: each(s.routes, TryInto::try_into)?,
+            connected: s.connected,
+            silent: s.silent,
+            channel_open: s.channel_open,
+            live_tracks: s.live_tracks.into_iter().map(TrackId).collect(),
+            age_ms: s.age_ms,
+        })
+    }
+}
+
+impl From<WorkerStats> for wire::WorkerStats {
+    fn from(w: WorkerStats) -> Self {
+        Self {
+            worker: w.worker.0.into(),
+            sessions: w.sessions,
+            tracks: w.tracks,
+            routes: w.routes,
+            packets_in: w.packets_in,
+            bytes_in: w.bytes_in,
+            packets_out: w.packets_out,
+            bytes_out: w.bytes_out,
+            sends: w.sends,
+            rtx_packets: w.rtx_packets,
+            nacked_packets: w.nacked_packets,
+            keyframe_requests: w.keyframe_requests,
+            cpu_ns: w.cpu_ns,
+            drops: w.drops.into_iter().map(|(reason, count)| wire::Drop { reason, count }).collect(),
+            io: w.io,
+        }
+    }
+}
+
+impl TryFrom<wire::WorkerStats> for WorkerStats {
+    type Error = Invalid;
+    fn try_from(w: wire::WorkerStats) -> Result<Self> {
+        count("worker_stats.drops", &w.drops, limits::MAX_DROP_REASONS)?;
+        Ok(Self {
+            worker: worker(w.worker)?,
+            sessions: w.sessions,
+            tracks: w.tracks,
+            routes: w.routes,
+            packets_in: w.packets_in,
+            bytes_in: w.bytes_in,
+            packets_out: w.packets_out,
+            bytes_out: w.bytes_out,
+            sends: w.sends,
+            rtx_packets: w.rtx_packets,
+            nacked_packets: w.nacked_packets,
+            keyframe_requests: w.keyframe_requests,
+            cpu_ns: w.cpu_ns,
+            drops: each(w.drops, |d| Ok((text("drop.reason", d.reason, 1, limits::MAX_NAME)?, d.count)))?,
+            io: text("worker_stats.io", w.io, 0, limits::MAX_NAME)?,
+        })
+    }
+}
+
+impl From<TrackStats> for wire::TrackStats {
+    fn from(t: TrackStats) -> Self {
+        Self {
+            track: t.track.0,
+            packets: t.packets,
+            bytes: t.bytes,
+            keyframes: t.keyframes,
+            lost: t.lost,
+            viewers: t.viewers,
+        }
+    }
+}
+
+impl From<wire::TrackStats> for TrackStats {
+    fn from(t: wire::TrackStats) -> Self {
+        Self {
+            track: TrackId(t.track),
+            packets: t.packets,
+            bytes: t.bytes,
+            keyframes: t.keyframes,
+            lost: t.lost,
+            viewers: t.viewers,
+        }
+    }
+}
+
+impl From<FromShard> for wire::FromShard {
+    fn from(message: FromShard) -> Self {
+        use wire::from_shard::Body;
+        let body = match message {
+            FromShard::Hello(hello) => Body::Hello(hello.into()),
+            FromShard::Event(event) => Body::Event(event.into()),
+            FromShard::Stats { workers, tracks } => Body::Stats(wire::Stats {
+                workers: workers.into_iter().map(Into::into).collect(),
+                tracks: tracks.into_iter().map(Into::into).collect(),
+            }),
+            FromShard::Session(snapshot) => Body::Session((*snapshot).into()),
+            FromShard::SnapshotEnd(sessions) => Body::SnapshotEnd(wire::SnapshotEnd { sessions }),
+            FromShard::Pong(nonce) => Body::Pong(wire::Pong { nonce }),
+        };
+        Self { body: Some(body) }
+    }
+}
+
+impl TryFrom<wire::FromShard> for FromShard {
+    type Error = Invalid;
+    fn try_from(message: wire::FromShard) -> Result<Self> {
+        use wire::from_shard::Body;
+        Ok(match message.body.ok_or_else(|| Invalid::missing("from_shard"))? {
+            Body::Hello(hello) => Self::Hello(hello.try_into()?),
+            Body::Event(event) => Self::Event(event.try_into()?),
+            Body::Stats(stats) => {
+                count("stats.workers", &stats.workers, limits::MAX_WORKERS)?;
+                count("stats.tracks", &stats.tracks, limits::MAX_TRACK_STATS)?;
+                Self::Stats {
+                    workers: each(stats.workers, TryInto::try_into)?,
+                    tracks: stats.tracks.into_iter().map(Into::into).collect(),
+                }
+            }
+            Body::Session(snapshot) => Self::Session(Box::new(snapshot.try_into()?)),
+            Body::SnapshotEnd(end) => Self::SnapshotEnd(end.sessions),
+            Body::Pong(pong) => Self::Pong(pong.nonce),
+        })
+    }
+}

@@ -1,0 +1,197 @@
+//! Data plane → control plane.
+
+use crate::{Hello, RouteSpec, SessionId, SessionSpec, TrackId, WorkerId};
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// No room for another session.
+    Full,
+    /// It names a session that doesn't exist.
+    UnknownSession,
+    /// It names a worker that doesn't exist.
+    UnknownWorker,
+    /// It contradicts itself.
+    Invalid,
+    /// The data plane is being drained.
+    Draining,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The control plane asked for it.
+    Requested,
+    /// The peer closed its DTLS association.
+    PeerClosed,
+    /// No valid consent check for 30 s (RFC 7675 §5.1).
+    ConsentExpired,
+    /// ICE or DTLS did not complete in time.
+    ConnectTimeout,
+    /// The peer's certificate is not the one of its `a=fingerprint` (RFC 8122 §6.2).
+    FingerprintMismatch,
+    /// The handshake failed.
+    DtlsFailed,
+    /// A fault of ours.
+    Internal,
+}
+
+impl CloseReason {
+    /// Words for logs and events: `consent-expired`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::PeerClosed => "peer-closed",
+            Self::ConsentExpired => "consent-expired",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::FingerprintMismatch => "fingerprint-mismatch",
+            Self::DtlsFailed => "dtls-failed",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// What happened to a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It exists and answers checks.
+    SessionReady {
+        /// The session.
+        session: SessionId,
+    },
+    /// A command for it was not carried out.
+    CommandRefused {
+        /// The session that the command named.
+        session: SessionId,
+        /// The rule.
+        reason: Refusal,
+        /// For the log.
+        detail: String,
+    },
+    /// Its DTLS handshake completed.
+    SessionConnected {
+        /// The session.
+        session: SessionId,
+    },
+    /// Nothing valid was heard from it for 5 s (`silent`), or it is back.
+    SessionSilent {
+        /// The session.
+        session: SessionId,
+        /// Which of the two.
+        silent: bool,
+    },
+    /// It is gone, and its tracks and routes with it.
+    SessionClosed {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The client's `control` channel is open.
+    ChannelOpen {
+        /// The session.
+        session: SessionId,
+    },
+    /// A text message came on the control channel.
+    Text {
+        /// The session.
+        session: SessionId,
+        /// At most [`crate::limits::MAX_TEXT`] bytes.
+        text: String,
+    },
+    /// The first packet of a track came.
+    TrackLive {
+        /// The publisher.
+        session: SessionId,
+        /// The track.
+        track: TrackId,
+    },
+    /// A track ended or was replaced.
+    TrackGone {
+        /// The publisher.
+        session: SessionId,
+        /// The track.
+        track: TrackId,
+    },
+}
+
+/// A session as the data plane holds it, for a control plane that has just (re)started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSnapshot {
+    /// As created, with every later change.
+    pub spec: SessionSpec,
+    /// Its routes.
+    pub routes: Vec<RouteSpec>,
+    /// Whether DTLS is up.
+    pub connected: bool,
+    /// Whether nothing was heard from it for 5 s.
+    pub silent: bool,
+    /// Whether the control channel is open.
+    pub channel_open: bool,
+    /// Those of its tracks whose media flows.
+    pub live_tracks: Vec<TrackId>,
+    /// How long it has existed, milliseconds.
+    pub age_ms: u64,
+}
+
+/// Counters of one worker, absolute since the data plane started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct WorkerStats {
+    pub worker: WorkerId,
+    pub sessions: u32,
+    pub tracks: u32,
+    pub routes: u32,
+    pub packets_in: u64,
+    pub bytes_in: u64,
+    pub packets_out: u64,
+    pub bytes_out: u64,
+    /// Send operations: a burst of many packets is one.
+    pub sends: u64,
+    pub rtx_packets: u64,
+    pub nacked_packets: u64,
+    /// Sent to publishers.
+    pub keyframe_requests: u64,
+    /// CPU time of the worker's thread.
+    pub cpu_ns: u64,
+    /// Datagrams and packets dropped, by reason.
+    pub drops: Vec<(String, u64)>,
+    /// `uring` or `syscalls`.
+    pub io: String,
+}
+
+/// Counters of one track, absolute since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct TrackStats {
+    pub track: TrackId,
+    pub packets: u64,
+    pub bytes: u64,
+    pub keyframes: u64,
+    /// Never received, also not by retransmission.
+    pub lost: u64,
+    /// Routes, on all workers of the data plane.
+    pub viewers: u32,
+}
+
+/// A frame from the data plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromShard {
+    /// Who it is. The first frame, and only that.
+    Hello(Hello),
+    /// Something happened.
+    Event(Event),
+    /// Once a second.
+    Stats {
+        /// One for each worker.
+        workers: Vec<WorkerStats>,
+        /// One for each track.
+        tracks: Vec<TrackStats>,
+    },
+    /// One session of the snapshot.
+    Session(Box<SessionSnapshot>),
+    /// The snapshot is complete and had this many sessions.
+    SnapshotEnd(u32),
+    /// Answer to a ping.
+    Pong(u64),
+}
