@@ -176,3 +176,6 @@ fn leb128(rest: &mut Reader<'_>) -> Option<usize> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,3 +79,6 @@ impl<'a> Iterator for RedBlocks<'a> {
 }
 
 impl std::iter::FusedIterator for RedBlocks<'_> {}
+
+#[cfg(test)]
+mod tests;

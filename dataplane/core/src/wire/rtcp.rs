@@ -403,3 +403,6 @@ impl<'a> Iterator for SdesItems<'a> {
         item
     }
 }
+
+#[cfg(test)]
+mod tests;

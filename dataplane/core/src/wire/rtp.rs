@@ -440,3 +440,6 @@ impl<'a> RtpHeaderWriter<'a> {
         FIXED_HEADER + len
     }
 }
+
+#[cfg(test)]
+mod tests;

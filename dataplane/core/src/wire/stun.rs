@@ -292,3 +292,6 @@ fn error_code(value: &[u8]) -> Option<u16> {
     let class = class & 0x07;
     (matches!(class, 3..=6) && number < 100).then(|| u16::from(class) * 100 + u16::from(number))
 }
+
+#[cfg(test)]
+mod tests;
