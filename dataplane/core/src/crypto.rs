@@ -10,7 +10,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use dimpl::{Config, Dtls, DtlsCertificate};
-use str0m::crypto::dtls::{DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion};
+use str0m::crypto::dtls::{
+    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
+};
 use str0m::crypto::{CryptoError, CryptoProvider};
 use str0m::{Rtc, RtcConfig};
 use weever_proto::Fingerprint;
@@ -52,13 +54,24 @@ impl Identity {
             .build()
             .map_err(|e| IdentityError::Config(e.to_string()))?;
         let digest = base.sha256_provider.sha256(&made.certificate);
-        let certificate = DtlsCert { certificate: made.certificate, private_key: made.private_key };
+        let certificate = DtlsCert {
+            certificate: made.certificate,
+            private_key: made.private_key,
+        };
         // str0m wants its providers for ever; a process makes one identity.
-        let dtls: &'static SharedDtls = Box::leak(Box::new(SharedDtls { config: Arc::new(config) }));
+        let dtls: &'static SharedDtls = Box::leak(Box::new(SharedDtls {
+            config: Arc::new(config),
+        }));
         Ok(Arc::new(Self {
             certificate,
-            fingerprint: Fingerprint { hash: "sha-256".into(), value: digest.to_vec() },
-            provider: Arc::new(CryptoProvider { dtls_provider: dtls, ..base }),
+            fingerprint: Fingerprint {
+                hash: "sha-256".into(),
+                value: digest.to_vec(),
+            },
+            provider: Arc::new(CryptoProvider {
+                dtls_provider: dtls,
+                ..base
+            }),
         }))
     }
 
@@ -89,7 +102,9 @@ impl Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,7 +182,10 @@ impl DtlsInstance for CapturingDtls {
             && let Some(profile) = SrtpProfile::from_dtls(*profile)
         {
             // Keys are made once an association; a second set (renegotiation) would be ignored.
-            let _ = self.slot.0.set(KeyingMaterial::new(profile, active, material.as_ref().to_vec()));
+            let _ = self
+                .slot
+                .0
+                .set(KeyingMaterial::new(profile, active, material.as_ref().to_vec()));
         }
         output
     }

@@ -131,7 +131,13 @@ mod tests {
     fn every_reason_has_its_own_counter_and_name() {
         for (index, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
-            assert_eq!(DropReason::ALL.iter().filter(|r| r.as_str() == reason.as_str()).count(), 1);
+            assert_eq!(
+                DropReason::ALL
+                    .iter()
+                    .filter(|r| r.as_str() == reason.as_str())
+                    .count(),
+                1
+            );
         }
     }
 }

@@ -29,7 +29,9 @@ pub const MAX_SEGMENTS: usize = 64;
 /// Copies one finished datagram out. Returns false when there was no buffer.
 pub(crate) fn send_datagram(egress: &mut impl Egress, to: Path, datagram: &[u8]) -> bool {
     let Some(slot) = egress.slot() else { return false };
-    let Some(room) = slot.get_mut(..datagram.len()) else { return false };
+    let Some(room) = slot.get_mut(..datagram.len()) else {
+        return false;
+    };
     room.copy_from_slice(datagram);
     egress.send(to, datagram.len(), datagram.len());
     true

@@ -26,7 +26,10 @@ pub(crate) fn read(compound: &[u8], mut wish: impl FnMut(Wish)) {
             RtcpPacket::Nack { media, lost, .. } => {
                 for sequence in lost.take(lost_left) {
                     lost_left -= 1;
-                    wish(Wish::Resend { ssrc: media, sequence });
+                    wish(Wish::Resend {
+                        ssrc: media,
+                        sequence,
+                    });
                 }
             }
             RtcpPacket::Pli { media, .. } => wish(Wish::Keyframe { ssrc: media }),
@@ -63,9 +66,18 @@ mod tests {
             wishes(&bytes[..len]),
             [
                 Wish::Report,
-                Wish::Resend { ssrc: 7, sequence: 10 },
-                Wish::Resend { ssrc: 7, sequence: 12 },
-                Wish::Resend { ssrc: 7, sequence: 300 },
+                Wish::Resend {
+                    ssrc: 7,
+                    sequence: 10
+                },
+                Wish::Resend {
+                    ssrc: 7,
+                    sequence: 12
+                },
+                Wish::Resend {
+                    ssrc: 7,
+                    sequence: 300
+                },
                 Wish::Keyframe { ssrc: 8 },
                 Wish::Keyframe { ssrc: 9 },
             ]

@@ -41,18 +41,25 @@ pub(crate) enum Check<'a> {
 
 impl IceLite {
     pub(crate) fn new(local: IceCredentials, remote: IceCredentials) -> Self {
-        Self { current: Pair { local, remote }, next: None }
+        Self {
+            current: Pair { local, remote },
+            next: None,
+        }
     }
 
     /// Offers new credentials; the old ones hold until a check with the new ones comes. Returns the fragment of an
     /// earlier restart that was never followed.
     pub(crate) fn restart(&mut self, local: IceCredentials, remote: IceCredentials) -> Option<String> {
-        self.next.replace(Pair { local, remote }).map(|pair| pair.local.ufrag)
+        self.next
+            .replace(Pair { local, remote })
+            .map(|pair| pair.local.ufrag)
     }
 
     /// The fragments that checks for this session may name.
     pub(crate) fn ufrags(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.current).chain(&self.next).map(|pair| pair.local.ufrag.as_str())
+        std::iter::once(&self.current)
+            .chain(&self.next)
+            .map(|pair| pair.local.ufrag.as_str())
     }
 
     /// The credentials in force, the newest that were given out.

@@ -37,7 +37,10 @@ const INLINE: usize = 22;
 
 impl Default for Extensions {
     fn default() -> Self {
-        Self::Inline { len: 0, bytes: [0; INLINE] }
+        Self::Inline {
+            len: 0,
+            bytes: [0; INLINE],
+        }
     }
 }
 
@@ -60,7 +63,9 @@ impl Extensions {
         let mut used = 0;
         let mut overflow: Option<Vec<u8>> = None;
         for (kind, data) in items {
-            let Ok(len) = u8::try_from(data.len()) else { continue };
+            let Ok(len) = u8::try_from(data.len()) else {
+                continue;
+            };
             let head = [kind as u8, len];
             let end = used + 2 + data.len();
             if let Some(bytes) = &mut overflow {
@@ -79,7 +84,10 @@ impl Extensions {
         }
         match overflow {
             Some(bytes) => Self::Shared(bytes.into()),
-            None => Self::Inline { len: u8::try_from(used).unwrap_or(0), bytes: inline },
+            None => Self::Inline {
+                len: u8::try_from(used).unwrap_or(0),
+                bytes: inline,
+            },
         }
     }
 
@@ -113,8 +121,14 @@ mod tests {
     fn small_ones_stay_inline_and_large_ones_overflow() {
         round_trip(&[]);
         round_trip(&[(ExtensionKind::AudioLevel, vec![0x85])]);
-        round_trip(&[(ExtensionKind::VideoOrientation, vec![1]), (ExtensionKind::PlayoutDelay, vec![1, 2, 3])]);
-        round_trip(&[(ExtensionKind::AudioLevel, vec![1]), (ExtensionKind::DependencyDescriptor, vec![7; 120])]);
+        round_trip(&[
+            (ExtensionKind::VideoOrientation, vec![1]),
+            (ExtensionKind::PlayoutDelay, vec![1, 2, 3]),
+        ]);
+        round_trip(&[
+            (ExtensionKind::AudioLevel, vec![1]),
+            (ExtensionKind::DependencyDescriptor, vec![7; 120]),
+        ]);
         round_trip(&[
             (ExtensionKind::DependencyDescriptor, vec![7; 255]),
             (ExtensionKind::AbsCaptureTime, vec![9; 16]),

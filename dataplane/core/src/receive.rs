@@ -82,7 +82,12 @@ impl Receiver {
         receiver
     }
 
-    fn add(&mut self, spec: &Receive, transport: &mut Transport, track: &mut impl FnMut(&Receive) -> TrackKey) {
+    fn add(
+        &mut self,
+        spec: &Receive,
+        transport: &mut Transport,
+        track: &mut impl FnMut(&Receive) -> TrackKey,
+    ) {
         let mid = Mid::from(spec.mid.as_str());
         let mut api = transport.rtc.direct_api();
         let kind = match spec.kind {
@@ -94,7 +99,13 @@ impl Receiver {
             let stream = api.expect_stream_rx(ssrc.into(), spec.rtx_ssrc.map(Into::into), mid, None);
             stream.suppress_nack(!nacks(spec));
         }
-        self.streams.push(Stream { spec: spec.clone(), track: track(spec), mid, source: None, live: false });
+        self.streams.push(Stream {
+            spec: spec.clone(),
+            track: track(spec),
+            mid,
+            source: None,
+            live: false,
+        });
     }
 
     /// Replaces the m-lines after a renegotiation. Those that stay, by mid and track, keep flowing. Returns the tracks
@@ -108,9 +119,13 @@ impl Receiver {
     ) -> Vec<Stream> {
         self.kinds = kinds(extensions);
         let stays = |stream: &Stream| {
-            receive.iter().any(|spec| spec.mid == stream.spec.mid && spec.track == stream.spec.track)
+            receive
+                .iter()
+                .any(|spec| spec.mid == stream.spec.mid && spec.track == stream.spec.track)
         };
-        let (kept, ended) = std::mem::take(&mut self.streams).into_iter().partition::<Vec<_>, _>(stays);
+        let (kept, ended) = std::mem::take(&mut self.streams)
+            .into_iter()
+            .partition::<Vec<_>, _>(stays);
         self.streams = kept;
         for stream in &ended {
             transport.rtc.direct_api().remove_media(stream.mid);
@@ -147,10 +162,13 @@ impl Receiver {
         let mut fitting = self.streams.iter().filter(|stream| {
             stream.spec.ssrc.is_none() && stream.spec.payload_types.iter().any(|p| p.pt == rtp.pt())
         });
-        let (Some(stream), None) = (fitting.next(), fitting.next()) else { return };
+        let (Some(stream), None) = (fitting.next(), fitting.next()) else {
+            return;
+        };
         if !self.unannounced.contains(&ssrc) {
             let mut api = transport.rtc.direct_api();
-            api.expect_stream_rx(ssrc.into(), None, stream.mid, None).suppress_nack(true);
+            api.expect_stream_rx(ssrc.into(), None, stream.mid, None)
+                .suppress_nack(true);
             self.unannounced.push(ssrc);
         }
     }
@@ -175,10 +193,20 @@ impl Receiver {
         let pt = *rtp.header.payload_type;
         // Payload types that came with a renegotiation are unknown to str0m, which then leaves those of
         // retransmissions as they are.
-        let payload_type = stream.spec.payload_types.iter().find(|p| p.pt == pt || p.rtx_pt == Some(pt))?;
+        let payload_type = stream
+            .spec
+            .payload_types
+            .iter()
+            .find(|p| p.pt == pt || p.rtx_pt == Some(pt))?;
         let pt = payload_type.pt;
-        let (seq, timestamp) =
-            Source::place(&mut stream.source, ssrc, *rtp.seq_no, rtp.header.timestamp, payload_type, now);
+        let (seq, timestamp) = Source::place(
+            &mut stream.source,
+            ssrc,
+            *rtp.seq_no,
+            rtp.header.timestamp,
+            payload_type,
+            now,
+        );
         let packet = Packet {
             seq,
             timestamp,
@@ -194,17 +222,27 @@ impl Receiver {
     /// A sender report in its track's timestamps.
     pub(crate) fn report(&self, feedback: &SenderFeedback) -> Option<(TrackKey, SenderReport)> {
         let stream = self.streams.iter().find(|stream| stream.mid == feedback.mid)?;
-        let source = stream.source.filter(|source| source.ssrc == *feedback.sender_info.ssrc)?;
+        let source = stream
+            .source
+            .filter(|source| source.ssrc == *feedback.sender_info.ssrc)?;
         // RTP time is 32 bits wide; str0m counts further.
         #[allow(clippy::cast_possible_truncation)]
         let rtp = feedback.sender_info.rtp_time.numer() as u32;
         let timestamp = rtp.wrapping_add(source.timestamp_offset);
-        Some((stream.track, SenderReport { ntp: ntp(feedback.sender_info.ntp_time), timestamp }))
+        Some((
+            stream.track,
+            SenderReport {
+                ntp: ntp(feedback.sender_info.ntp_time),
+                timestamp,
+            },
+        ))
     }
 
     /// Asks the publisher for a keyframe of `track`, by the means that it negotiated.
     pub(crate) fn request_keyframe(&self, track: TrackKey, transport: &mut Transport) -> bool {
-        let Some(stream) = self.streams.iter().find(|stream| stream.track == track) else { return false };
+        let Some(stream) = self.streams.iter().find(|stream| stream.track == track) else {
+            return false;
+        };
         let Some(source) = stream.source else { return false };
         let kind = match stream.spec.payload_types.first() {
             Some(p) if p.pli => KeyframeRequestKind::Pli,
@@ -212,7 +250,9 @@ impl Receiver {
             _ => return false,
         };
         let mut api = transport.rtc.direct_api();
-        let Some(stream) = api.stream_rx(&Ssrc::from(source.ssrc)) else { return false };
+        let Some(stream) = api.stream_rx(&Ssrc::from(source.ssrc)) else {
+            return false;
+        };
         stream.request_keyframe(kind);
         true
     }
@@ -252,7 +292,10 @@ impl Source {
                 newest_at: now,
             }),
         };
-        let placed = (seq.wrapping_add(source.seq_offset), timestamp.wrapping_add(source.timestamp_offset));
+        let placed = (
+            seq.wrapping_add(source.seq_offset),
+            timestamp.wrapping_add(source.timestamp_offset),
+        );
         if placed.0 >= source.newest_seq {
             (source.newest_seq, source.newest_timestamp) = placed;
             source.newest_at = now;
@@ -309,7 +352,11 @@ fn payload_params(receive: &[Receive]) -> Vec<PayloadParams> {
 /// A renegotiation may bring payload types that were not offered at first, and str0m takes none later. So every free
 /// one is known to it from the start, as video.
 fn later_payload_types(taken: &[PayloadParams]) -> Vec<PayloadParams> {
-    let is_free = |pt: &u8| !taken.iter().any(|p| *p.pt() == *pt || p.resend().is_some_and(|rtx| *rtx == *pt));
+    let is_free = |pt: &u8| {
+        !taken
+            .iter()
+            .any(|p| *p.pt() == *pt || p.resend().is_some_and(|rtx| *rtx == *pt))
+    };
     // 64 to 95 would be taken for RTCP (RFC 5761 §4).
     let free = (0..=63u8).chain(96..=127).filter(is_free);
     let spec = CodecSpec {
@@ -318,7 +365,8 @@ fn later_payload_types(taken: &[PayloadParams]) -> Vec<PayloadParams> {
         channels: None,
         format: FormatParams::default(),
     };
-    free.map(|pt| PayloadParams::new(Pt::from(pt), None, spec)).collect()
+    free.map(|pt| PayloadParams::new(Pt::from(pt), None, spec))
+        .collect()
 }
 
 fn rtc_codec(codec: Codec) -> RtcCodec {

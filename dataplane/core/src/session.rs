@@ -99,7 +99,11 @@ impl Session {
         let mut forgotten = None;
         if !self.paths.contains(&path) {
             if self.paths.is_full() {
-                let oldest = self.paths.iter().position(|held| Some(*held) != self.selected).unwrap_or(0);
+                let oldest = self
+                    .paths
+                    .iter()
+                    .position(|held| Some(*held) != self.selected)
+                    .unwrap_or(0);
                 forgotten = Some(self.paths.remove(oldest));
             }
             self.paths.push(path);
@@ -115,7 +119,11 @@ impl Session {
 
     /// When something has to be looked at, at the latest.
     pub(crate) fn deadline(&self) -> Instant {
-        let silence = if self.silent { self.heard + CONSENT } else { self.heard + SILENCE };
+        let silence = if self.silent {
+            self.heard + CONSENT
+        } else {
+            self.heard + SILENCE
+        };
         let consent = match self.consented {
             Some(at) if self.connected => at + CONSENT,
             _ => self.created + CONNECT,
@@ -164,7 +172,8 @@ impl Session {
             silent: self.silent,
             channel_open: self.channel_open,
             live_tracks,
-            age_ms: u64::try_from(now.saturating_duration_since(self.created).as_millis()).unwrap_or(u64::MAX),
+            age_ms: u64::try_from(now.saturating_duration_since(self.created).as_millis())
+                .unwrap_or(u64::MAX),
         }
     }
 }

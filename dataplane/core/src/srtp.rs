@@ -4,9 +4,7 @@
 //! index is used once: callers pass the extended sequence number, which their route only ever counts up.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::cipher::{
-    AES_128, AES_256, Algorithm, EncryptingKey, EncryptionContext, UnboundCipherKey,
-};
+use aws_lc_rs::cipher::{AES_128, AES_256, Algorithm, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 use str0m::crypto::dtls::SrtpProfile as DtlsSrtpProfile;
@@ -71,7 +69,11 @@ pub struct KeyingMaterial {
 impl KeyingMaterial {
     /// `client`: whether we were the DTLS client.
     pub fn new(profile: SrtpProfile, client: bool, bytes: Vec<u8>) -> Self {
-        Self { profile, client, bytes }
+        Self {
+            profile,
+            client,
+            bytes,
+        }
     }
 
     /// Which profile the handshake chose.
@@ -92,7 +94,9 @@ impl KeyingMaterial {
 
 impl std::fmt::Debug for KeyingMaterial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyingMaterial").field("profile", &self.profile).finish_non_exhaustive()
+        f.debug_struct("KeyingMaterial")
+            .field("profile", &self.profile)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,21 +135,33 @@ mod label {
 
 /// RFC 3711 §4.3.3, with a key derivation rate of 0; RFC 6188 §3 for the 256-bit key.
 fn derive(master_key: &[u8], master_salt: &[u8], label: u8, out: &mut [u8]) -> Result<(), SrtpError> {
-    let algorithm: &'static Algorithm = if master_key.len() == 32 { &AES_256 } else { &AES_128 };
+    let algorithm: &'static Algorithm = if master_key.len() == 32 {
+        &AES_256
+    } else {
+        &AES_128
+    };
     let mut iv = [0u8; 16];
     iv[..master_salt.len()].copy_from_slice(master_salt);
     iv[7] ^= label;
     out.fill(0);
     let key = UnboundCipherKey::new(algorithm, master_key).map_err(|_| SrtpError::Cipher)?;
     let key = EncryptingKey::ctr(key).map_err(|_| SrtpError::Cipher)?;
-    key.less_safe_encrypt(out, EncryptionContext::Iv128(FixedLength::from(iv))).map_err(|_| SrtpError::Cipher)?;
+    key.less_safe_encrypt(out, EncryptionContext::Iv128(FixedLength::from(iv)))
+        .map_err(|_| SrtpError::Cipher)?;
     Ok(())
 }
 
 /// One direction's cipher, for RTP or for RTCP.
 enum Cipher {
-    Gcm { key: LessSafeKey, salt: [u8; 12] },
-    Cm { key: Box<EncryptingKey>, salt: [u8; 16], auth: Box<hmac::Key> },
+    Gcm {
+        key: LessSafeKey,
+        salt: [u8; 12],
+    },
+    Cm {
+        key: Box<EncryptingKey>,
+        salt: [u8; 16],
+        auth: Box<hmac::Key>,
+    },
 }
 
 impl Cipher {
@@ -160,14 +176,26 @@ impl Cipher {
         let key = &mut key[..master_key.len()];
         derive(master_key, master_salt, key_label, key)?;
         let mut salt = [0u8; 16];
-        derive(master_key, master_salt, salt_label, &mut salt[..master_salt.len()])?;
+        derive(
+            master_key,
+            master_salt,
+            salt_label,
+            &mut salt[..master_salt.len()],
+        )?;
         match material.profile {
             SrtpProfile::AeadAes128Gcm | SrtpProfile::AeadAes256Gcm => {
-                let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
+                let algorithm = if key.len() == 32 {
+                    &AES_256_GCM
+                } else {
+                    &AES_128_GCM
+                };
                 let key = UnboundKey::new(algorithm, key).map_err(|_| SrtpError::Cipher)?;
                 let mut short = [0u8; 12];
                 short.copy_from_slice(&salt[..12]);
-                Ok(Self::Gcm { key: LessSafeKey::new(key), salt: short })
+                Ok(Self::Gcm {
+                    key: LessSafeKey::new(key),
+                    salt: short,
+                })
             }
             SrtpProfile::Aes128CmSha1_80 => {
                 let mut auth = [0u8; 20];
@@ -322,7 +350,10 @@ pub struct UnprotectRtcp {
 impl UnprotectRtcp {
     /// From a finished handshake.
     pub fn new(material: &KeyingMaterial) -> Result<Self, SrtpError> {
-        Ok(Self { cipher: Cipher::new(material, false, true)?, replay: ReplayWindow::default() })
+        Ok(Self {
+            cipher: Cipher::new(material, false, true)?,
+            replay: ReplayWindow::default(),
+        })
     }
 
     /// Opens `packet` into `out`. Returns the length of the plain compound packet.

@@ -24,7 +24,12 @@ pub struct TimerWheel {
 impl TimerWheel {
     /// An empty wheel that begins at `now`.
     pub fn new(now: Instant) -> Self {
-        Self { start: now, tick: 0, slots: vec![Vec::new(); SLOTS], occupied: [0; WORDS] }
+        Self {
+            start: now,
+            tick: 0,
+            slots: vec![Vec::new(); SLOTS],
+            occupied: [0; WORDS],
+        }
     }
 
     /// Asks to be told of `key` once `deadline` has come.

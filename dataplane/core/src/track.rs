@@ -95,7 +95,9 @@ impl Track {
 
     /// Packets that never came, also not by retransmission; those under way count until they are there.
     pub(crate) fn lost(&self) -> u64 {
-        let (Some(first), Some(newest)) = (self.stats.first, self.history.newest) else { return 0 };
+        let (Some(first), Some(newest)) = (self.stats.first, self.history.newest) else {
+            return 0;
+        };
         (newest.saturating_sub(first) + 1).saturating_sub(self.stats.packets)
     }
 
@@ -128,7 +130,11 @@ pub(crate) struct History {
 impl History {
     fn new(capacity: usize) -> Self {
         assert!(capacity.is_power_of_two());
-        Self { slots: Vec::new(), capacity, newest: None }
+        Self {
+            slots: Vec::new(),
+            capacity,
+            newest: None,
+        }
     }
 
     fn slot(&self, seq: u64) -> usize {
@@ -159,9 +165,10 @@ impl History {
         if self.slots.is_empty() {
             return None;
         }
-        self.slots[self.slot(seq)].as_ref().filter(|packet| packet.seq == seq)
+        self.slots[self.slot(seq)]
+            .as_ref()
+            .filter(|packet| packet.seq == seq)
     }
-
 }
 
 /// Who wants a keyframe, and how often we may say so (RFC 4585 §6.3.1 asks for restraint; the rest is ours).
@@ -189,7 +196,11 @@ impl KeyframeDemand {
         if !self.wanted || self.tries >= KEYFRAME_TRIES {
             return None;
         }
-        let wait = if self.tries == 0 { KEYFRAME_INTERVAL } else { KEYFRAME_RETRY };
+        let wait = if self.tries == 0 {
+            KEYFRAME_INTERVAL
+        } else {
+            KEYFRAME_RETRY
+        };
         // Before the first request: any moment that has passed.
         self.asked.map(|asked| asked + wait)
     }
@@ -265,7 +276,9 @@ mod tests {
         let start = Instant::now();
         let mut demand = KeyframeDemand::default();
         demand.want();
-        let asked: Vec<_> = (0..60_000).filter(|ms| demand.ask(start + Duration::from_millis(*ms))).collect();
+        let asked: Vec<_> = (0..60_000)
+            .filter(|ms| demand.ask(start + Duration::from_millis(*ms)))
+            .collect();
         assert_eq!(asked[..3], [0, 1000, 2000]);
         assert_eq!(asked.len(), KEYFRAME_TRIES as usize);
         demand.satisfied();

@@ -76,7 +76,10 @@ impl Transport {
         data_channel: bool,
         now: Instant,
     ) -> Self {
-        let creds = IceCreds { ufrag: UFRAG.into(), pass: PASSWORD.into() };
+        let creds = IceCreds {
+            ufrag: UFRAG.into(),
+            pass: PASSWORD.into(),
+        };
         let config = config
             .set_rtp_mode(true)
             .set_ice_lite(true)
@@ -113,7 +116,10 @@ impl Transport {
     /// A valid check came: the peer is there. The first one starts the handshake; only then, so that a ClientHello of
     /// ours is not wasted on nobody.
     pub(crate) fn confirm(&mut self, identity: &Identity, now: Instant) -> Result<(), Broken> {
-        if self.refreshed.is_some_and(|at| now.saturating_duration_since(at) < REFRESH) {
+        if self
+            .refreshed
+            .is_some_and(|at| now.saturating_duration_since(at) < REFRESH)
+        {
             return Ok(());
         }
         self.refreshed = Some(now);
@@ -132,8 +138,15 @@ impl Transport {
     /// Hands in DTLS, SRTP or SRTCP. What the association refuses is `Ok(false)`: a stranger with the peer's address
     /// must not be able to end the session.
     pub(crate) fn receive(&mut self, datagram: &[u8], now: Instant) -> Result<bool, Broken> {
-        let Ok(contents) = datagram.try_into() else { return Ok(false) };
-        let receive = Receive { proto: Protocol::Udp, source: OUTSIDE, destination: INSIDE, contents };
+        let Ok(contents) = datagram.try_into() else {
+            return Ok(false);
+        };
+        let receive = Receive {
+            proto: Protocol::Udp,
+            source: OUTSIDE,
+            destination: INSIDE,
+            contents,
+        };
         let taken = self.rtc.handle_input(Input::Receive(now, receive));
         self.judge(taken)
     }
@@ -181,9 +194,10 @@ impl Transport {
                     self.control = Some(id);
                     Happening::ChannelOpen
                 }
-                Event::ChannelData(data) if Some(data.id) == self.control => {
-                    Happening::Message { binary: data.binary, data: data.data }
-                }
+                Event::ChannelData(data) if Some(data.id) == self.control => Happening::Message {
+                    binary: data.binary,
+                    data: data.data,
+                },
                 Event::ChannelClose(id) if Some(id) == self.control => {
                     self.control = None;
                     continue;
@@ -199,7 +213,9 @@ impl Transport {
     /// Writes to the control channel. False: not open, or its buffer is full; try again later.
     pub(crate) fn write(&mut self, text: &str) -> bool {
         let Some(id) = self.control else { return false };
-        let Some(mut channel) = self.rtc.channel(id) else { return false };
+        let Some(mut channel) = self.rtc.channel(id) else {
+            return false;
+        };
         matches!(channel.write(false, text.as_bytes()), Ok(true))
     }
 

@@ -133,7 +133,11 @@ impl Worker {
 
     /// When [`Worker::handle_timeout`] is due. Moves with every call that changes something.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let keyframe = self.wanting.iter().filter_map(|key| self.tracks.get(*key)?.keyframes.next()).min();
+        let keyframe = self
+            .wanting
+            .iter()
+            .filter_map(|key| self.tracks.get(*key)?.keyframes.next())
+            .min();
         match (self.wheel.next(), keyframe) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -152,7 +156,10 @@ impl Worker {
 
     /// Every session as it is, for a control plane that has to learn them anew.
     pub fn snapshot(&self, now: Instant) -> Vec<SessionSnapshot> {
-        self.sessions.iter().map(|(_, session)| session.snapshot(now)).collect()
+        self.sessions
+            .iter()
+            .map(|(_, session)| session.snapshot(now))
+            .collect()
     }
 
     /// How many sessions there are.
@@ -164,7 +171,10 @@ impl Worker {
     pub fn stats(&self) -> WorkerStats {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let drops = DropReason::ALL.iter().map(|reason| {
-            (reason.as_str().to_owned(), self.received.drops.get(*reason) + self.sent.drops.get(*reason))
+            (
+                reason.as_str().to_owned(),
+                self.received.drops.get(*reason) + self.sent.drops.get(*reason),
+            )
         });
         WorkerStats {
             worker: self.config.id,
@@ -187,7 +197,10 @@ impl Worker {
 
     /// Counters of each track that a publisher of this worker feeds; viewers are those of this worker.
     pub fn track_stats(&self) -> Vec<TrackStats> {
-        let own = self.tracks.iter().filter(|(_, track)| matches!(track.origin, Origin::Session(_)));
+        let own = self
+            .tracks
+            .iter()
+            .filter(|(_, track)| matches!(track.origin, Origin::Session(_)));
         own.map(|(_, track)| TrackStats {
             track: track.id,
             packets: track.stats.packets,
@@ -229,7 +242,9 @@ impl Worker {
 
     /// Somebody wants a keyframe of this track.
     fn want_keyframe(&mut self, key: TrackKey) {
-        let Some(track) = self.tracks.get_mut(key) else { return };
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
         track.keyframes.want();
         if !self.wanting.contains(&key) {
             self.wanting.push(key);
@@ -243,6 +258,8 @@ impl Worker {
     }
 
     fn is_publisher(&self, key: SessionKey) -> bool {
-        self.sessions.get(key as usize).is_some_and(|s| matches!(s.media, Media::Publisher(_)))
+        self.sessions
+            .get(key as usize)
+            .is_some_and(|s| matches!(s.media, Media::Publisher(_)))
     }
 }

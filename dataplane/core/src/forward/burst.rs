@@ -96,7 +96,9 @@ fn append(
     moved.copy_from_slice(&room[..len]);
     train.send(sender.path, egress, sent);
     let slot = egress.slot().ok_or(DropReason::NoSendBuffer)?;
-    slot.get_mut(..len).ok_or(DropReason::Oversized)?.copy_from_slice(moved);
+    slot.get_mut(..len)
+        .ok_or(DropReason::Oversized)?
+        .copy_from_slice(moved);
     train.add(len);
     Ok(())
 }

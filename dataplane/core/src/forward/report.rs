@@ -19,18 +19,29 @@ pub(crate) fn send_reports(
     if route.packets == 0 {
         return;
     }
-    let Some(slot) = egress.slot() else { return sent.drops.count(DropReason::NoSendBuffer) };
+    let Some(slot) = egress.slot() else {
+        return sent.drops.count(DropReason::NoSendBuffer);
+    };
     let timestamp = route.timestamp(report.timestamp);
-    let compound = emit_sender_report(slot, route.ssrc, report.ntp, timestamp, route.packets, route.octets)
-        .and_then(|sr| {
-            let rest = slot.get_mut(sr..).unwrap_or_default();
-            Ok(sr + emit_sdes_cname(rest, route.ssrc, cname)?)
-        });
+    let compound = emit_sender_report(
+        slot,
+        route.ssrc,
+        report.ntp,
+        timestamp,
+        route.packets,
+        route.octets,
+    )
+    .and_then(|sr| {
+        let rest = slot.get_mut(sr..).unwrap_or_default();
+        Ok(sr + emit_sdes_cname(rest, route.ssrc, cname)?)
+    });
     let protected = match compound {
         Ok(len) => sender.protect.rtcp(slot, len).ok(),
         Err(_) => None,
     };
-    let Some(len) = protected else { return sent.drops.count(DropReason::Oversized) };
+    let Some(len) = protected else {
+        return sent.drops.count(DropReason::Oversized);
+    };
     egress.send(sender.path, len, len);
     sent.packets += 1;
     sent.bytes += len as u64;

@@ -125,11 +125,17 @@ impl Route {
     /// Places the packet right after what was sent last: the next number, and a timestamp as far on as the clock is.
     fn rebase(&mut self, packet: &Packet, now: Instant) {
         let elapsed = now.saturating_duration_since(self.last_sent).as_millis();
-        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_mul(u64::from(self.clock_rate)) / 1000;
+        let elapsed = u64::try_from(elapsed)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(u64::from(self.clock_rate))
+            / 1000;
         // Timestamps wrap (RFC 3550 §5.1).
         let ahead = u32::try_from(elapsed.max(1) & 0xffff_ffff).unwrap_or(1);
         self.seq_offset = self.next.wrapping_sub(packet.seq);
-        self.timestamp_offset = self.last_timestamp.wrapping_add(ahead).wrapping_sub(packet.timestamp);
+        self.timestamp_offset = self
+            .last_timestamp
+            .wrapping_add(ahead)
+            .wrapping_sub(packet.timestamp);
         self.floor = packet.seq;
         self.gate = Gate::Open;
     }
@@ -186,7 +192,12 @@ impl Route {
         let (map, payload) = self.payload(packet).ok_or(DropReason::PayloadTypeUnmapped)?;
         let index = self.sequence(packet);
         let timestamp = self.timestamp(packet.timestamp);
-        let stream = Stream { pt: map.to, ssrc: self.ssrc, index, timestamp };
+        let stream = Stream {
+            pt: map.to,
+            ssrc: self.ssrc,
+            index,
+            timestamp,
+        };
         let header = self.write_header(packet, stream, sender, now, out)?;
         let len = sender
             .protect
@@ -198,7 +209,9 @@ impl Route {
             self.last_sent = now;
         }
         self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(u32::try_from(payload.len()).unwrap_or(0));
+        self.octets = self
+            .octets
+            .wrapping_add(u32::try_from(payload.len()).unwrap_or(0));
         Ok(len)
     }
 
@@ -220,7 +233,11 @@ impl Route {
             ssrc: stream.ssrc,
         };
         let long = |(_, data): (u8, &[u8])| data.len() > ONE_BYTE_MAX || data.is_empty();
-        let form = if packet.extensions.iter().any(long) { Form::TwoByte } else { Form::OneByte };
+        let form = if packet.extensions.iter().any(long) {
+            Form::TwoByte
+        } else {
+            Form::OneByte
+        };
         let mut writer = RtpHeaderWriter::new(out, &header, form).map_err(|_| DropReason::Oversized)?;
         let own = |kind: ExtensionKind| Some(self.extension_ids[kind as usize]).filter(|id| *id != 0);
         let mut push = |id: u8, data: &[u8]| writer.push(id, data).map_err(|_| DropReason::Oversized);
@@ -277,7 +294,8 @@ fn abs_send_time(now: Instant) -> [u8; 3] {
     use std::sync::OnceLock;
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     let since = now.saturating_duration_since(*EPOCH.get_or_init(|| now));
-    let fixed = (u128::from(since.as_secs()) << 18) + (u128::from(since.subsec_nanos()) << 18) / 1_000_000_000;
+    let fixed =
+        (u128::from(since.as_secs()) << 18) + (u128::from(since.subsec_nanos()) << 18) / 1_000_000_000;
     let [.., a, b, c] = fixed.to_be_bytes();
     [a, b, c]
 }

@@ -29,7 +29,11 @@ pub(crate) struct RtxBudget {
 
 impl RtxBudget {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { left: BUDGET, refill: now + BUDGET_INTERVAL, recent: None }
+        Self {
+            left: BUDGET,
+            refill: now + BUDGET_INTERVAL,
+            recent: None,
+        }
     }
 
     fn take(&mut self, ssrc: u32, sequence: u16, now: Instant) -> Result<(), DropReason> {
@@ -37,7 +41,9 @@ impl RtxBudget {
             self.left = BUDGET;
             self.refill = now + BUDGET_INTERVAL;
         }
-        let recent = self.recent.get_or_insert_with(|| Box::new([(0, 0, now); REMEMBERED]));
+        let recent = self
+            .recent
+            .get_or_insert_with(|| Box::new([(0, 0, now); REMEMBERED]));
         let slot = &mut recent[usize::from(sequence) % REMEMBERED];
         if (slot.0, slot.1) == (ssrc, sequence) && now.saturating_duration_since(slot.2) < COOLDOWN {
             return Err(DropReason::NackCooldown);
@@ -62,18 +68,30 @@ pub(crate) fn resend(
     sent: &mut Sent,
 ) -> Result<(), DropReason> {
     let (map, payload) = route.payload(packet).ok_or(DropReason::PayloadTypeUnmapped)?;
-    let (Some(ssrc), Some(pt)) = (route.rtx_ssrc, map.rtx_to) else { return Err(DropReason::NackUnknown) };
+    let (Some(ssrc), Some(pt)) = (route.rtx_ssrc, map.rtx_to) else {
+        return Err(DropReason::NackUnknown);
+    };
     sender.rtx.take(route.ssrc, sequence, now)?;
     // RFC 4588 §4: the original sequence number, then the original payload.
     let mut original = [0u8; 2 + MAX_PAYLOAD];
-    let original = original.get_mut(..2 + payload.len()).ok_or(DropReason::Oversized)?;
+    let original = original
+        .get_mut(..2 + payload.len())
+        .ok_or(DropReason::Oversized)?;
     original[..2].copy_from_slice(&sequence.to_be_bytes());
     original[2..].copy_from_slice(payload);
 
-    let stream = Stream { pt, ssrc, index: route.rtx_next, timestamp: route.timestamp(packet.timestamp) };
+    let stream = Stream {
+        pt,
+        ssrc,
+        index: route.rtx_next,
+        timestamp: route.timestamp(packet.timestamp),
+    };
     let slot = egress.slot().ok_or(DropReason::NoSendBuffer)?;
     let header = route.write_header(packet, stream, sender, now, slot)?;
-    let len = sender.protect.rtp(slot, header, ssrc, route.rtx_next, original).map_err(|_| DropReason::Oversized)?;
+    let len = sender
+        .protect
+        .rtp(slot, header, ssrc, route.rtx_next, original)
+        .map_err(|_| DropReason::Oversized)?;
     route.rtx_next += 1;
     egress.send(sender.path, len, len);
     sent.packets += 1;

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use str0m::RtcConfig;
 use weever_proto::{
-    CloseReason, Command, Event, Extension, Receive, Refusal, Role, RouteId, RouteSpec, SessionId, SessionSpec,
-    WorkerId, limits,
+    CloseReason, Command, Event, Extension, Receive, Refusal, Role, RouteId, RouteSpec, SessionId,
+    SessionSpec, WorkerId, limits,
 };
 
 use super::Worker;
@@ -25,14 +25,26 @@ impl Worker {
     pub(super) fn carry_out(&mut self, now: Instant, command: Command, egress: &mut impl Egress) {
         match command {
             Command::CreateSession(spec) => self.create_session(now, *spec),
-            Command::UpdateReceive { session, receive, extensions } => {
-                self.with(session, |worker, key| worker.update_receive(key, receive, extensions));
+            Command::UpdateReceive {
+                session,
+                receive,
+                extensions,
+            } => {
+                self.with(session, |worker, key| {
+                    worker.update_receive(key, receive, extensions)
+                });
             }
-            Command::RestartIce { session, local, remote } => self.with(session, |worker, key| {
+            Command::RestartIce {
+                session,
+                local,
+                remote,
+            } => self.with(session, |worker, key| {
                 if !worker.demux.add_ufrag(&local.ufrag, key) {
                     return Err((Refusal::Invalid, "its username fragment is another session's"));
                 }
-                let unused = worker.session(key).and_then(|session| session.ice.restart(local, remote));
+                let unused = worker
+                    .session(key)
+                    .and_then(|session| session.ice.restart(local, remote));
                 if let Some(ufrag) = unused {
                     worker.demux.remove_ufrag(&ufrag, key);
                 }
@@ -47,7 +59,9 @@ impl Worker {
                 Ok(())
             }),
             Command::SendText { session, text } => {
-                let Some(key) = self.session_keys.get(&session).copied() else { return };
+                let Some(key) = self.session_keys.get(&session).copied() else {
+                    return;
+                };
                 self.queue_text(key, text);
                 self.empty_outbox(now, key, egress);
             }
@@ -75,7 +89,11 @@ impl Worker {
             None => Err((Refusal::UnknownSession, "no such session")),
         };
         if let Err((reason, detail)) = outcome {
-            self.events.push_back(Event::CommandRefused { session, reason, detail: detail.into() });
+            self.events.push_back(Event::CommandRefused {
+                session,
+                reason,
+                detail: detail.into(),
+            });
         }
     }
 
@@ -87,7 +105,11 @@ impl Worker {
         };
         self.events.push_back(match outcome {
             Ok(()) => Event::SessionReady { session },
-            Err((reason, detail)) => Event::CommandRefused { session, reason, detail: detail.into() },
+            Err((reason, detail)) => Event::CommandRefused {
+                session,
+                reason,
+                detail: detail.into(),
+            },
         });
     }
 
@@ -116,8 +138,14 @@ impl Worker {
             Role::Subscriber => RtcConfig::new().clear_codecs().clear_extension_map(),
         };
         let identity = self.config.identity.clone();
-        let mut transport =
-            Transport::new(&identity, config, spec.dtls_role, &spec.fingerprint, spec.data_channel, now);
+        let mut transport = Transport::new(
+            &identity,
+            config,
+            spec.dtls_role,
+            &spec.fingerprint,
+            spec.data_channel,
+            now,
+        );
         // Slab keys are dense; 2^32 sessions do not fit in memory.
         let key = SessionKey::try_from(self.sessions.vacant_key()).unwrap_or(SessionKey::MAX);
         let media = match spec.role {
@@ -157,14 +185,18 @@ impl Worker {
             return Err((Refusal::Invalid, "two m-lines have one mid"));
         }
         let tracks: Vec<TrackKey> = receive.iter().map(|spec| self.source_track(spec, key)).collect();
-        let Some(session) = self.sessions.get_mut(key as usize) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(key as usize) else {
+            return Ok(());
+        };
         let Media::Publisher(receiver) = &mut session.media else {
             return Err((Refusal::Invalid, "a subscriber sends nothing"));
         };
         let id = session.spec.session;
         let known = |spec: &Receive| {
             let position = receive.iter().position(|other| other.track == spec.track);
-            position.and_then(|position| tracks.get(position).copied()).unwrap_or(TrackKey::MAX)
+            position
+                .and_then(|position| tracks.get(position).copied())
+                .unwrap_or(TrackKey::MAX)
         };
         let ended = receiver.update(&receive, &extensions, &mut session.transport, known);
         session.spec.receive.clone_from(&receive);
@@ -191,14 +223,20 @@ impl Worker {
             Some(held) if viewer.routes[held].track == track => {
                 let position = viewer.routes[held].position;
                 viewer.routes[held].spec = spec.clone();
-                if let Some(route) = self.tracks.get_mut(track).and_then(|t| t.routes.get_mut(position)) {
+                if let Some(route) = self
+                    .tracks
+                    .get_mut(track)
+                    .and_then(|t| t.routes.get_mut(position))
+                {
                     route.describe(&spec);
                 }
                 return Ok(());
             }
             Some(held) => {
                 let old = viewer.routes.swap_remove(held);
-                let Some(mut route) = self.detach(old.track, old.position) else { return Ok(()) };
+                let Some(mut route) = self.detach(old.track, old.position) else {
+                    return Ok(());
+                };
                 self.release_track(old.track);
                 route.describe(&spec);
                 route.switch(now);
@@ -211,11 +249,17 @@ impl Worker {
     }
 
     fn attach(&mut self, key: SessionKey, track: TrackKey, spec: RouteSpec, route: Route) {
-        let Some(routes) = self.tracks.get_mut(track).map(|track| &mut track.routes) else { return };
+        let Some(routes) = self.tracks.get_mut(track).map(|track| &mut track.routes) else {
+            return;
+        };
         let position = routes.len();
         routes.push(route);
         if let Some(viewer) = self.sessions.get_mut(key as usize).and_then(Session::viewer) {
-            viewer.routes.push(ViewerRoute { spec, track, position });
+            viewer.routes.push(ViewerRoute {
+                spec,
+                track,
+                position,
+            });
         }
     }
 
@@ -238,8 +282,12 @@ impl Worker {
     }
 
     fn remove_route(&mut self, key: SessionKey, route: RouteId) {
-        let Some(viewer) = self.sessions.get_mut(key as usize).and_then(Session::viewer) else { return };
-        let Some(held) = viewer.position(route) else { return };
+        let Some(viewer) = self.sessions.get_mut(key as usize).and_then(Session::viewer) else {
+            return;
+        };
+        let Some(held) = viewer.position(route) else {
+            return;
+        };
         let old = viewer.routes.swap_remove(held);
         self.detach(old.track, old.position);
         self.release_track(old.track);
@@ -261,5 +309,8 @@ impl Worker {
 }
 
 fn has_duplicate_mid(receive: &[Receive]) -> bool {
-    receive.iter().enumerate().any(|(n, spec)| receive[..n].iter().any(|other| other.mid == spec.mid))
+    receive
+        .iter()
+        .enumerate()
+        .any(|(n, spec)| receive[..n].iter().any(|other| other.mid == spec.mid))
 }

@@ -64,7 +64,12 @@ impl Worker {
 
         let (nominated, conflict, restarted) = match session.ice.check(&request, &identity) {
             Check::Refused => return Err(DropReason::StunIntegrity),
-            Check::Valid { password, nominated, conflict, restarted } => {
+            Check::Valid {
+                password,
+                nominated,
+                conflict,
+                restarted,
+            } => {
                 let slot = egress.slot().ok_or(DropReason::NoSendBuffer)?;
                 let transaction = request.transaction_id();
                 let answer = if conflict {
@@ -218,12 +223,20 @@ impl Worker {
     fn resend(&mut self, now: Instant, key: SessionKey, ssrc: u32, sequence: u16, egress: &mut impl Egress) {
         self.received.nacked_packets += 1;
         let found = self.find_route(key, ssrc);
-        let Self { tracks, senders, sent, .. } = self;
+        let Self {
+            tracks,
+            senders,
+            sent,
+            ..
+        } = self;
         let outcome = (|| {
             let (track, position) = found.ok_or(DropReason::NackUnknown)?;
             let track = tracks.get_mut(track).ok_or(DropReason::NackUnknown)?;
             let route = track.routes.get_mut(position).ok_or(DropReason::NackUnknown)?;
-            let sender = senders.get_mut(key as usize).and_then(Option::as_mut).ok_or(DropReason::NoKeys)?;
+            let sender = senders
+                .get_mut(key as usize)
+                .and_then(Option::as_mut)
+                .ok_or(DropReason::NoKeys)?;
             let source = route.source(sequence).ok_or(DropReason::NackUnknown)?;
             let packet = track.history.get(source).ok_or(DropReason::NackUnknown)?;
             resend(route, sender, packet, sequence, now, egress, sent)

@@ -18,7 +18,9 @@ impl Worker {
     /// Takes everything out of a session's transport and acts on it.
     pub(super) fn drain(&mut self, now: Instant, key: SessionKey, egress: &mut impl Egress) {
         loop {
-            let Some(session) = self.sessions.get_mut(key as usize) else { return };
+            let Some(session) = self.sessions.get_mut(key as usize) else {
+                return;
+            };
             let selected = session.selected;
             let drops = &mut self.sent.drops;
             let polled = session.transport.poll(|datagram| {
@@ -52,7 +54,9 @@ impl Worker {
             Happening::Rtp(packet) => self.published(now, key, *packet),
             Happening::Report(report) => {
                 let Some(session) = self.session(key) else { return };
-                let Some((track, report)) = session.receiver().and_then(|r| r.report(&report)) else { return };
+                let Some((track, report)) = session.receiver().and_then(|r| r.report(&report)) else {
+                    return;
+                };
                 self.reported(track, report);
             }
             // Handled by the caller: it ends the session.
@@ -62,7 +66,9 @@ impl Worker {
 
     /// The handshake is done. For a subscriber, media begins.
     fn connected(&mut self, now: Instant, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        let Some(session) = self.sessions.get_mut(key as usize) else {
+            return;
+        };
         session.connected = true;
         let id = session.spec.session;
         let keys = session.transport.keys().get();
@@ -76,7 +82,12 @@ impl Worker {
         };
         viewer.rtcp = Some(rtcp);
         let tracks: Vec<TrackKey> = viewer.routes.iter().map(|route| route.track).collect();
-        let sender = Sender { path, protect, transport_cc: 0, rtx: RtxBudget::new(now) };
+        let sender = Sender {
+            path,
+            protect,
+            transport_cc: 0,
+            rtx: RtxBudget::new(now),
+        };
         if let Some(slot) = self.senders.get_mut(key as usize) {
             *slot = Some(Box::new(sender));
         }
@@ -97,7 +108,11 @@ impl Worker {
     fn message(&mut self, key: SessionKey, binary: bool, data: Vec<u8>) {
         let Some(session) = self.session(key) else { return };
         let session = session.spec.session;
-        let text = if data.len() > limits::MAX_TEXT { None } else { String::from_utf8(data).ok() };
+        let text = if data.len() > limits::MAX_TEXT {
+            None
+        } else {
+            String::from_utf8(data).ok()
+        };
         match text {
             // Signalling is text (SPEC of the control channel); binary frames are nobody's.
             Some(text) if !binary => self.events.push_back(Event::Text { session, text }),
@@ -107,17 +122,24 @@ impl Worker {
 
     fn published(&mut self, now: Instant, key: SessionKey, packet: str0m::rtp::RtpPacket) {
         self.heard(now, key);
-        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        let Some(session) = self.sessions.get_mut(key as usize) else {
+            return;
+        };
         // An authentic packet proves that the publisher is there, as a check would: some encoders stop checking.
         session.consented = Some(now);
-        let Media::Publisher(receiver) = &mut session.media else { return };
+        let Media::Publisher(receiver) = &mut session.media else {
+            return;
+        };
         let Some((index, packet)) = receiver.packet(packet, &mut session.transport, now) else {
             return self.received.drops.count(DropReason::RtpRejected);
         };
         let stream = &mut receiver.streams[index];
         let track = stream.track;
         if !std::mem::replace(&mut stream.live, true) {
-            let event = Event::TrackLive { session: session.spec.session, track: stream.spec.track };
+            let event = Event::TrackLive {
+                session: session.spec.session,
+                track: stream.spec.track,
+            };
             self.events.push_back(event);
         }
         if let Some(track) = self.tracks.get_mut(track) {
@@ -148,7 +170,10 @@ impl Worker {
         session.heard = now;
         if std::mem::take(&mut session.silent) {
             let session = session.spec.session;
-            self.events.push_back(Event::SessionSilent { session, silent: false });
+            self.events.push_back(Event::SessionSilent {
+                session,
+                silent: false,
+            });
         }
     }
 
@@ -161,7 +186,13 @@ impl Worker {
     }
 
     /// Ends a session with a goodbye (RFC 8446 §6.1: close_notify).
-    pub(super) fn end(&mut self, now: Instant, key: SessionKey, reason: CloseReason, egress: &mut impl Egress) {
+    pub(super) fn end(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        reason: CloseReason,
+        egress: &mut impl Egress,
+    ) {
         if let Some(session) = self.session(key)
             && session.connected
         {
@@ -180,7 +211,9 @@ impl Worker {
     }
 
     fn remove_session(&mut self, key: SessionKey, reason: CloseReason) {
-        let Some(session) = self.sessions.try_remove(key as usize) else { return };
+        let Some(session) = self.sessions.try_remove(key as usize) else {
+            return;
+        };
         let id = session.spec.session;
         self.session_keys.remove(&id);
         if let Some(slot) = self.senders.get_mut(key as usize) {
@@ -206,7 +239,8 @@ impl Worker {
                 }
             }
         }
-        self.events.push_back(Event::SessionClosed { session: id, reason });
+        self.events
+            .push_back(Event::SessionClosed { session: id, reason });
     }
 
     /// A publisher's track has no source any more. Its routes stay until the control plane removes them.

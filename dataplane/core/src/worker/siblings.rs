@@ -58,7 +58,9 @@ impl Worker {
     /// Another worker has viewers for a track that is or will be received here.
     fn follow(&mut self, id: TrackId, kind: Kind, worker: WorkerId) {
         let key = self.track_or_new(id, kind);
-        let Some(track) = self.tracks.get_mut(key) else { return };
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
         if !track.followers.contains(&worker) {
             track.followers.push(worker);
         }
@@ -68,10 +70,16 @@ impl Worker {
     /// Makes sure that packets of a track come here when a sibling receives it.
     pub(super) fn follow_at(&mut self, key: TrackKey, worker: WorkerId, kind: Kind) {
         let from = self.config.id;
-        let Some(track) = self.tracks.get_mut(key) else { return };
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
         if worker != from && track.origin == Origin::None {
             track.origin = Origin::Sibling(worker);
-            let handover = Handover { from, track: track.id, body: Body::Follow(kind) };
+            let handover = Handover {
+                from,
+                track: track.id,
+                body: Body::Follow(kind),
+            };
             self.handovers.push_back((worker, handover));
         }
     }
@@ -84,7 +92,11 @@ impl Worker {
             && let Origin::Sibling(worker) = track.origin
         {
             track.origin = Origin::None;
-            let handover = Handover { from, track: track.id, body: Body::Unfollow };
+            let handover = Handover {
+                from,
+                track: track.id,
+                body: Body::Unfollow,
+            };
             self.handovers.push_back((worker, handover));
         }
         self.drop_idle_track(key);

@@ -14,7 +14,9 @@ use crate::track::Origin;
 impl Worker {
     /// Tells the wheel of a session's next deadline, if it is sooner than what it knows.
     pub(super) fn arm(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        let Some(session) = self.sessions.get_mut(key as usize) else {
+            return;
+        };
         let deadline = session.deadline();
         if session.armed.is_none_or(|armed| deadline < armed) {
             session.armed = Some(deadline);
@@ -32,19 +34,30 @@ impl Worker {
     }
 
     fn serve_deadline(&mut self, now: Instant, key: SessionKey, egress: &mut impl Egress) {
-        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        let Some(session) = self.sessions.get_mut(key as usize) else {
+            return;
+        };
         session.armed = None;
         if session.expired(now) {
             let connected = session.connected;
-            let reason = if connected { CloseReason::ConsentExpired } else { CloseReason::ConnectTimeout };
+            let reason = if connected {
+                CloseReason::ConsentExpired
+            } else {
+                CloseReason::ConnectTimeout
+            };
             return self.end(now, key, reason, egress);
         }
         if !session.silent && now.saturating_duration_since(session.heard) >= SILENCE {
             session.silent = true;
             let session = session.spec.session;
-            self.events.push_back(Event::SessionSilent { session, silent: true });
+            self.events.push_back(Event::SessionSilent {
+                session,
+                silent: true,
+            });
         }
-        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        let Some(session) = self.sessions.get_mut(key as usize) else {
+            return;
+        };
         if session.transport.timeout <= now
             && let Err(broken) = session.transport.handle_timeout(now)
         {
@@ -70,7 +83,14 @@ impl Worker {
                 Origin::None => {}
                 Origin::Sibling(worker) => {
                     let (from, track) = (self.config.id, track.id);
-                    self.handovers.push_back((worker, Handover { from, track, body: Body::RequestKeyframe }));
+                    self.handovers.push_back((
+                        worker,
+                        Handover {
+                            from,
+                            track,
+                            body: Body::RequestKeyframe,
+                        },
+                    ));
                 }
                 Origin::Session(publisher) => self.ask_publisher(now, publisher, key, egress),
             }
@@ -78,8 +98,12 @@ impl Worker {
     }
 
     fn ask_publisher(&mut self, now: Instant, publisher: SessionKey, track: usize, egress: &mut impl Egress) {
-        let Some(session) = self.sessions.get_mut(publisher as usize) else { return };
-        let crate::session::Media::Publisher(receiver) = &session.media else { return };
+        let Some(session) = self.sessions.get_mut(publisher as usize) else {
+            return;
+        };
+        let crate::session::Media::Publisher(receiver) = &session.media else {
+            return;
+        };
         if !receiver.request_keyframe(track, &mut session.transport) {
             return;
         }
