@@ -59,7 +59,7 @@ mod tests {
     fn a_browsers_compound_is_understood() {
         let mut bytes = [0u8; 512];
         let mut len = emit_receiver_report(&mut bytes, 1, &[]).unwrap();
-        len += emit_nack(&mut bytes[len..], 1, 7, [10u16, 12, 300].into_iter()).unwrap();
+        len += emit_nack(&mut bytes[len..], 1, 7, [10u16, 12, 300]).unwrap();
         len += emit_pli(&mut bytes[len..], 1, 8).unwrap();
         len += emit_fir(&mut bytes[len..], 1, &[(9, 1)]).unwrap();
         assert_eq!(

@@ -438,3 +438,189 @@ impl ReplayWindow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        digits
+            .chunks(2)
+            .map(|d| u8::from_str_radix(std::str::from_utf8(d).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    /// RFC 3711 §B.3.
+    #[test]
+    fn keys_are_derived_as_in_the_rfc() {
+        let key = hex("E1F97A0D3E018BE0D64FA32C06DE4139");
+        let salt = hex("0EC675AD498AFEEBB6960B3AABE6");
+        let mut out = [0u8; 16];
+        derive(&key, &salt, label::RTP_KEY, &mut out).unwrap();
+        assert_eq!(out.to_vec(), hex("C61E7A93744F39EE10734AFE3FF7A087"));
+        let mut out = [0u8; 14];
+        derive(&key, &salt, label::RTP_SALT, &mut out).unwrap();
+        assert_eq!(out.to_vec(), hex("30CBBC08863D8C85D49DB34A9AE1"));
+        let mut out = [0u8; 20];
+        derive(&key, &salt, label::RTP_AUTH, &mut out).unwrap();
+        assert_eq!(out.to_vec(), hex("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4"));
+    }
+
+    /// RFC 7714 §16.1.1 and §17.1, which give session keys: the packet layer alone.
+    #[test]
+    fn gcm_seals_as_in_the_rfc() {
+        let mut salt = [0u8; 12];
+        salt.copy_from_slice(&hex("517569642070726f2071756f"));
+        let key = UnboundKey::new(&AES_128_GCM, &hex("000102030405060708090a0b0c0d0e0f")).unwrap();
+        let cipher = || {
+            let key = UnboundKey::new(&AES_128_GCM, &hex("000102030405060708090a0b0c0d0e0f")).unwrap();
+            Cipher::Gcm {
+                key: LessSafeKey::new(key),
+                salt,
+            }
+        };
+        let mut protect = Protect {
+            rtp: Cipher::Gcm {
+                key: LessSafeKey::new(key),
+                salt,
+            },
+            rtcp: cipher(),
+            rtcp_index: 0x5d4,
+        };
+        let header = hex("8040f17b8041f8d35501a0b2");
+        let payload = hex("47616c6c696120657374206f6d6e697320646976697361 20696e207061727465732074726573");
+        let mut out = [0u8; 128];
+        out[..12].copy_from_slice(&header);
+        let len = protect.rtp(&mut out, 12, 0x5501_a0b2, 0xf17b, &payload).unwrap();
+        let want = hex(
+            "8040f17b 8041f8d3 5501a0b2 f24de3a3 fb34de6c acba861c 9d7e4bca be633bd5 0d294e6f 42a5f47a
+             51c7d19b 36de3adf 8833899d 7f27beb1 6a9152cf 765ee439 0cce",
+        );
+        assert_eq!(out[..len], want);
+
+        let rtcp = hex(
+            "81c8000d4d6172734e54503101 4e5450324f5450200000042a0000e930 4c756e61deadbeefdeadbeefdeadbeef deadbeefdeadbeefdeadbeef",
+        );
+        let mut out = [0u8; 128];
+        let rtcp = &rtcp[..rtcp.len() / 4 * 4];
+        out[..rtcp.len()].copy_from_slice(rtcp);
+        let len = protect.rtcp(&mut out, rtcp.len()).unwrap();
+        assert_eq!(
+            out[len - 4..len],
+            [0x80, 0, 5, 0xd4],
+            "E flag and index close the packet"
+        );
+        let mut open = UnprotectRtcp {
+            cipher: cipher(),
+            replay: ReplayWindow::default(),
+        };
+        let mut plain = [0u8; 128];
+        let opened = open.open(&out[..len], &mut plain).unwrap();
+        assert_eq!(&plain[..opened], rtcp);
+        assert_eq!(open.open(&out[..len], &mut plain), Err(SrtpError::Replayed));
+    }
+
+    const PROFILES: [SrtpProfile; 3] = [
+        SrtpProfile::AeadAes128Gcm,
+        SrtpProfile::AeadAes256Gcm,
+        SrtpProfile::Aes128CmSha1_80,
+    ];
+
+    fn material(profile: SrtpProfile, client: bool) -> KeyingMaterial {
+        let bytes = (0..profile.keying_material_len())
+            .map(|n| u8::try_from(n * 7 % 251).unwrap())
+            .collect();
+        KeyingMaterial::new(profile, client, bytes)
+    }
+
+    #[test]
+    fn too_little_material_is_refused() {
+        for profile in PROFILES {
+            let mut short = material(profile, true);
+            short.bytes.pop();
+            assert_eq!(Protect::new(&short).err(), Some(SrtpError::KeyingMaterial));
+        }
+    }
+
+    #[test]
+    fn each_end_opens_what_the_other_sealed_and_nothing_else() {
+        for profile in PROFILES {
+            let mut protect = Protect::new(&material(profile, true)).unwrap();
+            let mut ours = UnprotectRtcp::new(&material(profile, true)).unwrap();
+            let mut theirs = UnprotectRtcp::new(&material(profile, false)).unwrap();
+            for n in 0..200u8 {
+                let mut packet = [n; 256];
+                packet[..8].copy_from_slice(&[0x80, 201, 0, 7, 1, 2, 3, 4]);
+                let plain = packet;
+                let len = protect.rtcp(&mut packet, 32).unwrap();
+                assert_ne!(packet[8..32], plain[8..32]);
+                let mut out = [0u8; 256];
+                assert_eq!(
+                    ours.open(&packet[..len], &mut out),
+                    Err(SrtpError::NotAuthentic),
+                    "own direction"
+                );
+                for at in 0..len {
+                    let mut broken = packet;
+                    broken[at] ^= 0x10;
+                    assert!(
+                        theirs.open(&broken[..len], &mut out).is_err(),
+                        "{profile:?} byte {at}"
+                    );
+                }
+                assert_eq!(theirs.open(&packet[..len], &mut out), Ok(32));
+                assert_eq!(out[..32], plain[..32]);
+                assert_eq!(theirs.open(&packet[..len], &mut out), Err(SrtpError::Replayed));
+            }
+            assert_eq!(theirs.open(&[0x80; 11], &mut [0; 64]), Err(SrtpError::Malformed));
+            assert_eq!(protect.rtcp(&mut [0; 8], 32), Err(SrtpError::NoRoom));
+            assert_eq!(
+                protect.rtp(&mut [0; 20], 12, 1, 1, &[0; 9]),
+                Err(SrtpError::NoRoom)
+            );
+        }
+    }
+
+    #[test]
+    fn no_nonce_is_used_twice() {
+        let salt = [0x5a; 12];
+        let mut seen = std::collections::HashSet::new();
+        for ssrc in [1u32, 2, 0x0001_0000] {
+            for index in [0u64, 1, 0xffff, 0x1_0000, 0x1_0001, 0xffff_ffff, 0x1_0000_0000] {
+                assert!(
+                    seen.insert(*gcm_nonce(&salt, ssrc, index).as_ref()),
+                    "{ssrc} {index}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_window_takes_each_index_once(indices in prop::collection::vec(0u32..300, 1..400)) {
+            let mut window = ReplayWindow::default();
+            let mut taken = std::collections::HashSet::new();
+            let mut highest = 0;
+            for index in indices {
+                if window.is_new(index) {
+                    prop_assert!(taken.insert(index), "{index} was taken before");
+                    window.accept(index);
+                    highest = highest.max(index);
+                } else {
+                    prop_assert!(taken.contains(&index) || highest - index >= 64);
+                }
+            }
+        }
+
+        #[test]
+        fn hostile_srtcp_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            for profile in PROFILES {
+                let mut open = UnprotectRtcp::new(&material(profile, false)).unwrap();
+                prop_assert!(open.open(&bytes, &mut [0; 1500]).is_err());
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use str0m::change::SdpOffer;
 use str0m::channel::ChannelId;
 use str0m::media::SenderFeedback;
 use str0m::net::{Protocol, Receive};
@@ -55,11 +56,22 @@ pub(crate) enum Broken {
     Dtls,
 }
 
+/// Whether a session has SCTP, and what it may carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// It wasn't negotiated.
+    None,
+    /// Messages that we send stay below 64 KiB (RFC 8841 §6.1, the default).
+    Small,
+    /// We send up to [`limits::MAX_TEXT`]: an offer with hundreds of tracks. For sessions without media of their own.
+    Large,
+}
+
 pub(crate) struct Transport {
     pub(crate) rtc: Rtc,
     keys: KeySlot,
     active: bool,
-    data_channel: bool,
+    channel: Channel,
     started: bool,
     refreshed: Option<Instant>,
     control: Option<ChannelId>,
@@ -73,7 +85,7 @@ impl Transport {
         config: RtcConfig,
         role: DtlsRole,
         fingerprint: &Fingerprint,
-        data_channel: bool,
+        channel: Channel,
         now: Instant,
     ) -> Self {
         let creds = IceCreds {
@@ -101,7 +113,7 @@ impl Transport {
             rtc,
             keys,
             active: role == DtlsRole::Client,
-            data_channel,
+            channel,
             started: false,
             refreshed: None,
             control: None,
@@ -126,11 +138,22 @@ impl Transport {
         self.receive(canned_check(identity), now)?;
         if !self.started {
             self.started = true;
-            let mut api = self.rtc.direct_api();
-            api.start_dtls(self.active).map_err(|_| Broken::Dtls)?;
-            if self.data_channel {
-                api.start_sctp(self.active);
-            }
+            self.start().map_err(|_| Broken::Dtls)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<(), RtcError> {
+        if self.channel == Channel::Large {
+            // The size that the peer takes can be told to str0m by SDP alone.
+            let offer = SdpOffer::from_sdp_string(&channel_offer(self.active))?;
+            self.rtc.sdp_api().accept_offer(offer)?;
+            return Ok(());
+        }
+        let mut api = self.rtc.direct_api();
+        api.start_dtls(self.active)?;
+        if self.channel == Channel::Small {
+            api.start_sctp(self.active);
         }
         Ok(())
     }
@@ -148,15 +171,15 @@ impl Transport {
             contents,
         };
         let taken = self.rtc.handle_input(Input::Receive(now, receive));
-        self.judge(taken)
+        self.judge(&taken)
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<bool, Broken> {
         let taken = self.rtc.handle_input(Input::Timeout(now));
-        self.judge(taken)
+        self.judge(&taken)
     }
 
-    fn judge(&self, result: Result<(), RtcError>) -> Result<bool, Broken> {
+    fn judge(&self, result: &Result<(), RtcError>) -> Result<bool, Broken> {
         match result {
             Ok(()) => Ok(true),
             Err(_) if self.rtc.is_alive() => Ok(false),
@@ -224,6 +247,19 @@ impl Transport {
         // A transport that can't say goodbye is gone all the same.
         let _ = self.rtc.close();
     }
+}
+
+/// An offer of nothing but a data channel, from the made-up peer. Its fingerprint is not looked at: the real one is set.
+fn channel_offer(active: bool) -> String {
+    let setup = if active { "passive" } else { "active" };
+    let fingerprint = ["00"; 32].join(":");
+    let max = limits::MAX_TEXT;
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE channel\r\n\
+         m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n\
+         a=ice-ufrag:{UFRAG}\r\na=ice-pwd:{PASSWORD}\r\na=fingerprint:sha-256 {fingerprint}\r\n\
+         a=setup:{setup}\r\na=mid:channel\r\na=sctp-port:5000\r\na=max-message-size:{max}\r\n"
+    )
 }
 
 /// One Binding request, made once for all sessions.

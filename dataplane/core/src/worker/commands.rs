@@ -16,7 +16,7 @@ use crate::forward::Route;
 use crate::receive::Receiver;
 use crate::session::{MAX_OUTBOX, Media, Session, Viewer, ViewerRoute};
 use crate::track::{Origin, TrackKey};
-use crate::transport::Transport;
+use crate::transport::{Channel, Transport};
 
 /// Why a command is refused.
 type Refused = (Refusal, &'static str);
@@ -31,7 +31,7 @@ impl Worker {
                 extensions,
             } => {
                 self.with(session, |worker, key| {
-                    worker.update_receive(key, receive, extensions)
+                    worker.update_receive(key, &receive, extensions)
                 });
             }
             Command::RestartIce {
@@ -138,14 +138,13 @@ impl Worker {
             Role::Subscriber => RtcConfig::new().clear_codecs().clear_extension_map(),
         };
         let identity = self.config.identity.clone();
-        let mut transport = Transport::new(
-            &identity,
-            config,
-            spec.dtls_role,
-            &spec.fingerprint,
-            spec.data_channel,
-            now,
-        );
+        let channel = match spec.role {
+            _ if !spec.data_channel => Channel::None,
+            Role::Publisher => Channel::Small,
+            Role::Subscriber => Channel::Large,
+        };
+        let mut transport =
+            Transport::new(&identity, config, spec.dtls_role, &spec.fingerprint, channel, now);
         // Slab keys are dense; 2^32 sessions do not fit in memory.
         let key = SessionKey::try_from(self.sessions.vacant_key()).unwrap_or(SessionKey::MAX);
         let media = match spec.role {
@@ -178,10 +177,10 @@ impl Worker {
     fn update_receive(
         &mut self,
         key: SessionKey,
-        receive: Vec<Receive>,
+        receive: &[Receive],
         extensions: Vec<Extension>,
     ) -> Result<(), Refused> {
-        if has_duplicate_mid(&receive) {
+        if has_duplicate_mid(receive) {
             return Err((Refusal::Invalid, "two m-lines have one mid"));
         }
         let tracks: Vec<TrackKey> = receive.iter().map(|spec| self.source_track(spec, key)).collect();
@@ -198,8 +197,8 @@ impl Worker {
                 .and_then(|position| tracks.get(position).copied())
                 .unwrap_or(TrackKey::MAX)
         };
-        let ended = receiver.update(&receive, &extensions, &mut session.transport, known);
-        session.spec.receive.clone_from(&receive);
+        let ended = receiver.update(receive, &extensions, &mut session.transport, known);
+        session.spec.receive = receive.to_vec();
         session.spec.extensions = extensions;
         for stream in ended {
             self.end_track(id, stream.spec.track, stream.track, stream.live);

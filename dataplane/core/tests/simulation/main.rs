@@ -1,0 +1,10 @@
+//! Whole workers under a simulated network: real ICE, DTLS, SCTP and SRTP peers (str0m), a virtual clock, and a network
+//! whose every loss, delay and duplicate follows from a seed.
+
+#![allow(unreachable_pub, missing_docs)]
+
+mod client;
+mod network;
+mod scenarios;
+mod strangers;
+mod world;
