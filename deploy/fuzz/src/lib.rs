@@ -1,0 +1,23 @@
+//! One function for each parser of ours: it takes whatever bytes come, uses all that the parser offers, and asserts what
+//! must hold of any input. libFuzzer's binaries (`fuzz_targets/`) and the replay of the corpora (`tests/replay.rs`)
+//! call the same functions.
+
+mod ipc;
+mod wire;
+
+pub use ipc::{from_shard, to_shard};
+pub use wire::{payload, red, rtcp, rtp, stun};
+
+/// A target by its name, which is also that of its binary and of its folder under `corpus/`.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    ("rtp", rtp),
+    ("rtcp", rtcp),
+    ("stun", stun),
+    ("payload", payload),
+    ("red", red),
+    ("to_shard", to_shard),
+    ("from_shard", from_shard),
+];
