@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::{
     CloseReason, Codec, Command, DtlsRole, Event, Extension, ExtensionKind, Fingerprint, FromShard, Hello,
-    IceCredentials, Invalid, Kind, PayloadMap, PayloadType, Receive, Refusal, Role, RouteId, RouteSpec, SessionId,
-    SessionSnapshot, SessionSpec, ToShard, TrackId, TrackStats, Version, WorkerHello, WorkerId, WorkerStats, limits,
-    wire,
+    IceCredentials, Invalid, Kind, PayloadMap, PayloadType, Receive, Refusal, Role, RouteId, RouteSpec,
+    SessionId, SessionSnapshot, SessionSpec, ToShard, TrackId, TrackStats, Version, WorkerHello, WorkerId,
+    WorkerStats, limits, wire,
 };
 
 type Result<T> = std::result::Result<T, Invalid>;
@@ -21,14 +21,20 @@ fn text(field: &'static str, value: String, min: usize, max: usize) -> Result<St
 
 fn bytes(field: &'static str, value: Vec<u8>, max: usize) -> Result<Vec<u8>> {
     if value.len() > max {
-        return Err(Invalid::new(field, format!("{} bytes, at most {max} allowed", value.len())));
+        return Err(Invalid::new(
+            field,
+            format!("{} bytes, at most {max} allowed", value.len()),
+        ));
     }
     Ok(value)
 }
 
 fn count<T>(field: &'static str, values: &[T], max: usize) -> Result<()> {
     if values.len() > max {
-        return Err(Invalid::new(field, format!("{} entries, at most {max} allowed", values.len())));
+        return Err(Invalid::new(
+            field,
+            format!("{} entries, at most {max} allowed", values.len()),
+        ));
     }
     Ok(())
 }
@@ -79,7 +85,10 @@ enumeration!(ExtensionKind, "extension_kind", {
 
 impl From<IceCredentials> for wire::IceCredentials {
     fn from(value: IceCredentials) -> Self {
-        Self { ufrag: value.ufrag, password: value.password }
+        Self {
+            ufrag: value.ufrag,
+            password: value.password,
+        }
     }
 }
 
@@ -93,7 +102,10 @@ fn ice(field: &'static str, value: Option<wire::IceCredentials>) -> Result<IceCr
 
 impl From<Fingerprint> for wire::Fingerprint {
     fn from(value: Fingerprint) -> Self {
-        Self { hash: value.hash, value: value.value }
+        Self {
+            hash: value.hash,
+            value: value.value,
+        }
     }
 }
 
@@ -107,7 +119,10 @@ fn fingerprint(field: &'static str, value: Option<wire::Fingerprint>) -> Result<
 
 impl From<Extension> for wire::Extension {
     fn from(value: Extension) -> Self {
-        Self { id: value.id.into(), kind: value.kind.into() }
+        Self {
+            id: value.id.into(),
+            kind: value.kind.into(),
+        }
     }
 }
 
@@ -116,7 +131,10 @@ fn extensions(values: Vec<wire::Extension>) -> Result<Vec<Extension>> {
     each(values, |e| {
         let id = u8::try_from(e.id).ok().filter(|id| (1..=14).contains(id));
         let id = id.ok_or_else(|| Invalid::new("extension.id", format!("{} is not in 1 to 14", e.id)))?;
-        Ok(Extension { id, kind: e.kind.try_into()? })
+        Ok(Extension {
+            id,
+            kind: e.kind.try_into()?,
+        })
     })
 }
 
@@ -136,7 +154,11 @@ impl From<PayloadType> for wire::PayloadType {
 }
 
 fn clock_rate(value: u32) -> Result<u32> {
-    if value == 0 { Err(Invalid::new("clock_rate", "0 Hz")) } else { Ok(value) }
+    if value == 0 {
+        Err(Invalid::new("clock_rate", "0 Hz"))
+    } else {
+        Ok(value)
+    }
 }
 
 impl TryFrom<wire::PayloadType> for PayloadType {
@@ -171,7 +193,11 @@ impl From<Receive> for wire::Receive {
 impl TryFrom<wire::Receive> for Receive {
     type Error = Invalid;
     fn try_from(r: wire::Receive) -> Result<Self> {
-        count("receive.payload_types", &r.payload_types, limits::MAX_PAYLOAD_TYPES)?;
+        count(
+            "receive.payload_types",
+            &r.payload_types,
+            limits::MAX_PAYLOAD_TYPES,
+        )?;
         if r.payload_types.is_empty() {
             return Err(Invalid::missing("receive.payload_types"));
         }
@@ -297,23 +323,40 @@ impl From<Command> for wire::Command {
         use wire::command::Body;
         let body = match command {
             Command::CreateSession(spec) => Body::CreateSession((*spec).into()),
-            Command::UpdateReceive { session, receive, extensions } => Body::UpdateReceive(wire::UpdateReceive {
+            Command::UpdateReceive {
+                session,
+                receive,
+                extensions,
+            } => Body::UpdateReceive(wire::UpdateReceive {
                 session: session.0,
                 receive: receive.into_iter().map(Into::into).collect(),
                 extensions: extensions.into_iter().map(Into::into).collect(),
             }),
-            Command::RestartIce { session, local, remote } => Body::RestartIce(wire::RestartIce {
+            Command::RestartIce {
+                session,
+                local,
+                remote,
+            } => Body::RestartIce(wire::RestartIce {
                 session: session.0,
                 local: Some(local.into()),
                 remote: Some(remote.into()),
             }),
             Command::PutRoute(route) => Body::PutRoute((*route).into()),
-            Command::RemoveRoute { session, route } => {
-                Body::RemoveRoute(wire::RemoveRoute { session: session.0, route: route.0 })
+            Command::RemoveRoute { session, route } => Body::RemoveRoute(wire::RemoveRoute {
+                session: session.0,
+                route: route.0,
+            }),
+            Command::SendText { session, text } => Body::SendText(wire::Text {
+                session: session.0,
+                text,
+            }),
+            Command::SetState { session, state } => Body::SetState(wire::SetState {
+                session: session.0,
+                state,
+            }),
+            Command::CloseSession { session } => {
+                Body::CloseSession(wire::CloseSession { session: session.0 })
             }
-            Command::SendText { session, text } => Body::SendText(wire::Text { session: session.0, text }),
-            Command::SetState { session, state } => Body::SetState(wire::SetState { session: session.0, state }),
-            Command::CloseSession { session } => Body::CloseSession(wire::CloseSession { session: session.0 }),
             Command::Drain => Body::Drain(wire::Drain {}),
         };
         Self { body: Some(body) }
@@ -337,7 +380,10 @@ impl TryFrom<wire::Command> for Command {
                 remote: ice("restart_ice.remote", r.remote)?,
             },
             Body::PutRoute(route) => Self::PutRoute(Box::new(route.try_into()?)),
-            Body::RemoveRoute(r) => Self::RemoveRoute { session: SessionId(r.session), route: RouteId(r.route) },
+            Body::RemoveRoute(r) => Self::RemoveRoute {
+                session: SessionId(r.session),
+                route: RouteId(r.route),
+            },
             Body::SendText(t) => Self::SendText {
                 session: SessionId(t.session),
                 text: text("send_text.text", t.text, 0, limits::MAX_TEXT)?,
@@ -346,7 +392,9 @@ impl TryFrom<wire::Command> for Command {
                 session: SessionId(s.session),
                 state: bytes("set_state.state", s.state, limits::MAX_STATE)?,
             },
-            Body::CloseSession(c) => Self::CloseSession { session: SessionId(c.session) },
+            Body::CloseSession(c) => Self::CloseSession {
+                session: SessionId(c.session),
+            },
             Body::Drain(_) => Self::Drain,
         })
     }
@@ -356,7 +404,10 @@ impl From<ToShard> for wire::ToShard {
     fn from(message: ToShard) -> Self {
         use wire::to_shard::Body;
         let body = match message {
-            ToShard::Welcome(v) => Body::Welcome(wire::Welcome { major: v.major, minor: v.minor }),
+            ToShard::Welcome(v) => Body::Welcome(wire::Welcome {
+                major: v.major,
+                minor: v.minor,
+            }),
             ToShard::Refused(reason) => Body::Refused(wire::Refused { reason }),
             ToShard::Command(command) => Body::Command(command.into()),
             ToShard::Ping(nonce) => Body::Ping(wire::Ping { nonce }),
@@ -370,7 +421,10 @@ impl TryFrom<wire::ToShard> for ToShard {
     fn try_from(message: wire::ToShard) -> Result<Self> {
         use wire::to_shard::Body;
         Ok(match message.body.ok_or_else(|| Invalid::missing("to_shard"))? {
-            Body::Welcome(w) => Self::Welcome(Version { major: w.major, minor: w.minor }),
+            Body::Welcome(w) => Self::Welcome(Version {
+                major: w.major,
+                minor: w.minor,
+            }),
             Body::Refused(r) => Self::Refused(text("refused.reason", r.reason, 0, limits::MAX_DETAIL)?),
             Body::Command(command) => Self::Command(command.try_into()?),
             Body::Ping(p) => Self::Ping(p.nonce),
@@ -407,13 +461,16 @@ impl From<Hello> for wire::Hello {
     }
 }
 
-fn candidate(c: wire::Candidate) -> Result<SocketAddr> {
+fn candidate(c: &wire::Candidate) -> Result<SocketAddr> {
     let ip: IpAddr = if let Ok(v4) = <[u8; 4]>::try_from(c.address.as_slice()) {
         Ipv4Addr::from(v4).into()
     } else if let Ok(v6) = <[u8; 16]>::try_from(c.address.as_slice()) {
         Ipv6Addr::from(v6).into()
     } else {
-        return Err(Invalid::new("candidate.address", format!("{} bytes, 4 or 16 wanted", c.address.len())));
+        return Err(Invalid::new(
+            "candidate.address",
+            format!("{} bytes, 4 or 16 wanted", c.address.len()),
+        ));
     };
     let port = u16::try_from(c.port).ok().filter(|p| *p != 0);
     let port = port.ok_or_else(|| Invalid::new("candidate.port", format!("{} is no UDP port", c.port)))?;
@@ -428,7 +485,10 @@ impl TryFrom<wire::Hello> for Hello {
             return Err(Invalid::missing("hello.workers"));
         }
         Ok(Self {
-            version: Version { major: h.major, minor: h.minor },
+            version: Version {
+                major: h.major,
+                minor: h.minor,
+            },
             name: text("hello.name", h.name, 1, limits::MAX_NAME)?,
             incarnation: h.incarnation,
             software: text("hello.version", h.version, 0, limits::MAX_DETAIL)?,
@@ -438,7 +498,10 @@ impl TryFrom<wire::Hello> for Hello {
                 if w.candidates.is_empty() {
                     return Err(Invalid::missing("worker.candidates"));
                 }
-                Ok(WorkerHello { id: worker(w.id)?, candidates: each(w.candidates, candidate)? })
+                Ok(WorkerHello {
+                    id: worker(w.id)?,
+                    candidates: each(w.candidates, |c| candidate(&c))?,
+                })
             })?,
             max_sessions: h.max_sessions,
         })
@@ -450,26 +513,39 @@ impl From<Event> for wire::Event {
         use wire::event::Body;
         let body = match event {
             Event::SessionReady { session } => Body::SessionReady(wire::SessionReady { session: session.0 }),
-            Event::CommandRefused { session, reason, detail } => {
-                Body::CommandRefused(wire::CommandRefused { session: session.0, reason: reason.into(), detail })
-            }
+            Event::CommandRefused {
+                session,
+                reason,
+                detail,
+            } => Body::CommandRefused(wire::CommandRefused {
+                session: session.0,
+                reason: reason.into(),
+                detail,
+            }),
             Event::SessionConnected { session } => {
                 Body::SessionConnected(wire::SessionConnected { session: session.0 })
             }
-            Event::SessionSilent { session, silent } => {
-                Body::SessionSilent(wire::SessionSilent { session: session.0, silent })
-            }
-            Event::SessionClosed { session, reason } => {
-                Body::SessionClosed(wire::SessionClosed { session: session.0, reason: reason.into() })
-            }
+            Event::SessionSilent { session, silent } => Body::SessionSilent(wire::SessionSilent {
+                session: session.0,
+                silent,
+            }),
+            Event::SessionClosed { session, reason } => Body::SessionClosed(wire::SessionClosed {
+                session: session.0,
+                reason: reason.into(),
+            }),
             Event::ChannelOpen { session } => Body::ChannelOpen(wire::ChannelOpen { session: session.0 }),
-            Event::Text { session, text } => Body::Text(wire::Text { session: session.0, text }),
-            Event::TrackLive { session, track } => {
-                Body::TrackLive(wire::TrackLive { session: session.0, track: track.0 })
-            }
-            Event::TrackGone { session, track } => {
-                Body::TrackGone(wire::TrackGone { session: session.0, track: track.0 })
-            }
+            Event::Text { session, text } => Body::Text(wire::Text {
+                session: session.0,
+                text,
+            }),
+            Event::TrackLive { session, track } => Body::TrackLive(wire::TrackLive {
+                session: session.0,
+                track: track.0,
+            }),
+            Event::TrackGone { session, track } => Body::TrackGone(wire::TrackGone {
+                session: session.0,
+                track: track.0,
+            }),
         };
         Self { body: Some(body) }
     }
@@ -480,24 +556,40 @@ impl TryFrom<wire::Event> for Event {
     fn try_from(event: wire::Event) -> Result<Self> {
         use wire::event::Body;
         Ok(match event.body.ok_or_else(|| Invalid::missing("event"))? {
-            Body::SessionReady(e) => Self::SessionReady { session: SessionId(e.session) },
+            Body::SessionReady(e) => Self::SessionReady {
+                session: SessionId(e.session),
+            },
             Body::CommandRefused(e) => Self::CommandRefused {
                 session: SessionId(e.session),
                 reason: e.reason.try_into()?,
                 detail: text("command_refused.detail", e.detail, 0, limits::MAX_DETAIL)?,
             },
-            Body::SessionConnected(e) => Self::SessionConnected { session: SessionId(e.session) },
-            Body::SessionSilent(e) => Self::SessionSilent { session: SessionId(e.session), silent: e.silent },
-            Body::SessionClosed(e) => {
-                Self::SessionClosed { session: SessionId(e.session), reason: e.reason.try_into()? }
-            }
-            Body::ChannelOpen(e) => Self::ChannelOpen { session: SessionId(e.session) },
+            Body::SessionConnected(e) => Self::SessionConnected {
+                session: SessionId(e.session),
+            },
+            Body::SessionSilent(e) => Self::SessionSilent {
+                session: SessionId(e.session),
+                silent: e.silent,
+            },
+            Body::SessionClosed(e) => Self::SessionClosed {
+                session: SessionId(e.session),
+                reason: e.reason.try_into()?,
+            },
+            Body::ChannelOpen(e) => Self::ChannelOpen {
+                session: SessionId(e.session),
+            },
             Body::Text(e) => Self::Text {
                 session: SessionId(e.session),
                 text: text("text.text", e.text, 0, limits::MAX_TEXT)?,
             },
-            Body::TrackLive(e) => Self::TrackLive { session: SessionId(e.session), track: TrackId(e.track) },
-            Body::TrackGone(e) => Self::TrackGone { session: SessionId(e.session), track: TrackId(e.track) },
+            Body::TrackLive(e) => Self::TrackLive {
+                session: SessionId(e.session),
+                track: TrackId(e.track),
+            },
+            Body::TrackGone(e) => Self::TrackGone {
+                session: SessionId(e.session),
+                track: TrackId(e.track),
+            },
         })
     }
 }
@@ -522,7 +614,10 @@ impl TryFrom<wire::SessionSnapshot> for SessionSnapshot {
         count("snapshot.routes", &s.routes, limits::MAX_ROUTES)?;
         count("snapshot.live_tracks", &s.live_tracks, limits::MAX_RECEIVE)?;
         Ok(Self {
-            spec: s.spec.ok_or_else(|| Invalid::missing("snapshot.spec"))?.try_into()?,
+            spec: s
+                .spec
+                .ok_or_else(|| Invalid::missing("snapshot.spec"))?
+                .try_into()?,
             routes: each(s.routes, TryInto::try_into)?,
             connected: s.connected,
             silent: s.silent,
@@ -549,7 +644,11 @@ impl From<WorkerStats> for wire::WorkerStats {
             nacked_packets: w.nacked_packets,
             keyframe_requests: w.keyframe_requests,
             cpu_ns: w.cpu_ns,
-            drops: w.drops.into_iter().map(|(reason, count)| wire::Drop { reason, count }).collect(),
+            drops: w
+                .drops
+                .into_iter()
+                .map(|(reason, count)| wire::Drop { reason, count })
+                .collect(),
             io: w.io,
         }
     }
@@ -573,7 +672,9 @@ impl TryFrom<wire::WorkerStats> for WorkerStats {
             nacked_packets: w.nacked_packets,
             keyframe_requests: w.keyframe_requests,
             cpu_ns: w.cpu_ns,
-            drops: each(w.drops, |d| Ok((text("drop.reason", d.reason, 1, limits::MAX_NAME)?, d.count)))?,
+            drops: each(w.drops, |d| {
+                Ok((text("drop.reason", d.reason, 1, limits::MAX_NAME)?, d.count))
+            })?,
             io: text("worker_stats.io", w.io, 0, limits::MAX_NAME)?,
         })
     }
@@ -627,20 +728,22 @@ impl TryFrom<wire::FromShard> for FromShard {
     type Error = Invalid;
     fn try_from(message: wire::FromShard) -> Result<Self> {
         use wire::from_shard::Body;
-        Ok(match message.body.ok_or_else(|| Invalid::missing("from_shard"))? {
-            Body::Hello(hello) => Self::Hello(hello.try_into()?),
-            Body::Event(event) => Self::Event(event.try_into()?),
-            Body::Stats(stats) => {
-                count("stats.workers", &stats.workers, limits::MAX_WORKERS)?;
-                count("stats.tracks", &stats.tracks, limits::MAX_TRACK_STATS)?;
-                Self::Stats {
-                    workers: each(stats.workers, TryInto::try_into)?,
-                    tracks: stats.tracks.into_iter().map(Into::into).collect(),
+        Ok(
+            match message.body.ok_or_else(|| Invalid::missing("from_shard"))? {
+                Body::Hello(hello) => Self::Hello(hello.try_into()?),
+                Body::Event(event) => Self::Event(event.try_into()?),
+                Body::Stats(stats) => {
+                    count("stats.workers", &stats.workers, limits::MAX_WORKERS)?;
+                    count("stats.tracks", &stats.tracks, limits::MAX_TRACK_STATS)?;
+                    Self::Stats {
+                        workers: each(stats.workers, TryInto::try_into)?,
+                        tracks: stats.tracks.into_iter().map(Into::into).collect(),
+                    }
                 }
-            }
-            Body::Session(snapshot) => Self::Session(Box::new(snapshot.try_into()?)),
-            Body::SnapshotEnd(end) => Self::SnapshotEnd(end.sessions),
-            Body::Pong(pong) => Self::Pong(pong.nonce),
-        })
+                Body::Session(snapshot) => Self::Session(Box::new(snapshot.try_into()?)),
+                Body::SnapshotEnd(end) => Self::SnapshotEnd(end.sessions),
+                Body::Pong(pong) => Self::Pong(pong.nonce),
+            },
+        )
     }
 }

@@ -30,7 +30,9 @@ pub enum FrameError {
 }
 
 fn decode<M: Message + Default>(src: &mut BytesMut) -> Result<Option<M>, FrameError> {
-    let Some(prefix) = src.first_chunk::<PREFIX>() else { return Ok(None) };
+    let Some(prefix) = src.first_chunk::<PREFIX>() else {
+        return Ok(None);
+    };
     let len = u32::from_be_bytes(*prefix) as usize;
     if len > MAX_FRAME {
         return Err(FrameError::Oversized(len));
@@ -46,7 +48,10 @@ fn decode<M: Message + Default>(src: &mut BytesMut) -> Result<Option<M>, FrameEr
 
 fn encode(message: &impl Message, dst: &mut BytesMut) -> Result<(), FrameError> {
     let len = message.encoded_len();
-    let prefix = u32::try_from(len).ok().filter(|_| len <= MAX_FRAME).ok_or(FrameError::Oversized(len))?;
+    let prefix = u32::try_from(len)
+        .ok()
+        .filter(|_| len <= MAX_FRAME)
+        .ok_or(FrameError::Oversized(len))?;
     dst.reserve(PREFIX + len);
     dst.put_u32(prefix);
     message.encode_raw(dst);
@@ -80,7 +85,9 @@ impl Decoder for ControlCodec {
     type Item = FromShard;
     type Error = FrameError;
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<FromShard>, FrameError> {
-        Ok(decode::<wire::FromShard>(src)?.map(FromShard::try_from).transpose()?)
+        Ok(decode::<wire::FromShard>(src)?
+            .map(FromShard::try_from)
+            .transpose()?)
     }
 }
 

@@ -21,11 +21,11 @@ mod shard;
 
 pub use command::{Command, ToShard};
 pub use event::{CloseReason, Event, FromShard, Refusal, SessionSnapshot, TrackStats, WorkerStats};
-pub use frame::{FrameError, ShardCodec, ControlCodec};
+pub use frame::{ControlCodec, FrameError, ShardCodec};
 pub use ids::{RouteId, SessionId, TrackId, WorkerId};
 pub use session::{
-    Codec, DtlsRole, Extension, ExtensionKind, Fingerprint, IceCredentials, Kind, PayloadMap, PayloadType, Receive,
-    Role, RouteSpec, SessionSpec,
+    Codec, DtlsRole, Extension, ExtensionKind, Fingerprint, IceCredentials, Kind, PayloadMap, PayloadType,
+    Receive, Role, RouteSpec, SessionSpec,
 };
 pub use shard::{Candidate, Hello, VERSION, Version, WorkerHello};
 
@@ -47,7 +47,10 @@ pub struct Invalid {
 
 impl Invalid {
     pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into() }
+        Self {
+            field,
+            problem: problem.into(),
+        }
     }
 
     pub(crate) fn missing(field: &'static str) -> Self {

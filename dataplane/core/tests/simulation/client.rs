@@ -28,7 +28,6 @@ pub const TWCC_ID: u8 = 3;
 pub struct Got {
     pub seq: u64,
     pub timestamp: u32,
-    pub pt: u8,
     pub marker: bool,
     pub payload: Arc<[u8]>,
     pub rotation: Option<str0m::rtp::VideoOrientation>,
@@ -270,7 +269,6 @@ impl Client {
         let got = Got {
             seq: *packet.seq_no,
             timestamp: packet.header.timestamp,
-            pt: *packet.header.payload_type,
             marker: packet.header.marker,
             payload: packet.payload,
             rotation: packet.header.ext_vals.video_orientation,

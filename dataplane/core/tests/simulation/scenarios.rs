@@ -237,7 +237,7 @@ fn a_viewer_that_comes_late_starts_with_a_keyframe_that_was_asked_for() {
     );
     let viewer = world.viewer(0);
     let route = world.route(viewer, 0, track, 0, Kind::Video);
-    world.film(publisher, ssrc, 1090, 30, 1000_000);
+    world.film(publisher, ssrc, 1090, 30, 1_000_000);
     // Its first frame was the keyframe of that second film, which came before the handshake was done.
     assert!(
         !world.clients[publisher].keyframe_requests.is_empty(),
@@ -459,7 +459,7 @@ fn a_wrong_certificate_is_refused() {
     let mut world = World::new(14, 1);
     for role in [DtlsRole::Server, DtlsRole::Client] {
         let n = world.join(0, Role::Subscriber, role, Vec::new(), |spec| {
-            spec.fingerprint.value[3] ^= 1
+            spec.fingerprint.value[3] ^= 1;
         });
         world.run(SECOND * 5);
         let session = world.clients[n].session;

@@ -372,7 +372,7 @@ impl World {
                 payloads.push(payload.clone());
                 let packet = Outgoing {
                     seq,
-                    timestamp: u32::try_from((first + frame) * 3000 & 0xffff_ffff).unwrap(),
+                    timestamp: u32::try_from(((first + frame) * 3000) & 0xffff_ffff).unwrap(),
                     pt: client::VP8,
                     marker: part == 2,
                     payload,
