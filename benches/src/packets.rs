@@ -112,7 +112,7 @@ pub fn keyframes() -> [(&'static str, Codec, Vec<u8>); 5] {
             Codec::Vp8,
             filled(&[0x90, 0xE0, 0x92, 0x34, 0x07, 0x20, 0x50]),
         ),
-        ("vp9", Codec::Vp9, filled(&[0xA8, 0x92, 0x00, 0x05, 0x82])),
+        ("vp9", Codec::Vp9, filled(&[0xA8, 0x92, 0x34, 0x00, 0x05, 0x82])),
         (
             "h264",
             Codec::H264,
