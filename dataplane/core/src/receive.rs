@@ -95,10 +95,7 @@ impl Receiver {
             Kind::Video => MediaKind::Video,
         };
         api.declare_media(mid, kind);
-        if let Some(ssrc) = spec.ssrc {
-            let stream = api.expect_stream_rx(ssrc.into(), spec.rtx_ssrc.map(Into::into), mid, None);
-            stream.suppress_nack(!nacks(spec));
-        }
+        expect(spec, mid, transport);
         self.streams.push(Stream {
             spec: spec.clone(),
             track: track(spec),
@@ -132,7 +129,12 @@ impl Receiver {
         }
         for spec in receive {
             match self.streams.iter_mut().find(|stream| stream.spec.mid == spec.mid) {
-                Some(stream) => stream.spec = spec.clone(),
+                Some(stream) => {
+                    if stream.spec.ssrc != spec.ssrc {
+                        expect(spec, stream.mid, transport);
+                    }
+                    stream.spec = spec.clone();
+                }
                 None => self.add(spec, transport, &mut track),
             }
         }
@@ -302,6 +304,14 @@ impl Source {
         }
         placed
     }
+}
+
+/// Tells the `Rtc` of an announced SSRC.
+fn expect(spec: &Receive, mid: Mid, transport: &mut Transport) {
+    let Some(ssrc) = spec.ssrc else { return };
+    let mut api = transport.rtc.direct_api();
+    let stream = api.expect_stream_rx(ssrc.into(), spec.rtx_ssrc.map(Into::into), mid, None);
+    stream.suppress_nack(!nacks(spec));
 }
 
 fn kinds(extensions: &[Extension]) -> [Option<ExtensionKind>; 16] {

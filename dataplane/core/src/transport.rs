@@ -26,6 +26,8 @@ const UFRAG: &str = "weever";
 const PASSWORD: &str = "inside-one-process-only";
 /// The canned check is repeated at most this often.
 const REFRESH: Duration = Duration::from_secs(2);
+/// An `Rtc` that is alive but fails to say what it wants, this often in a row, is broken.
+const POLL_ERRORS: u32 = 8;
 /// Bytes of text that may wait on a data channel: four of the largest SDPs.
 const CHANNEL_BUFFER: usize = 4 * limits::MAX_TEXT;
 /// The channel that signalling uses.
@@ -190,11 +192,15 @@ impl Transport {
 
     /// Takes the next thing out. `None`: nothing until [`Transport::timeout`] or more input.
     pub(crate) fn poll(&mut self, mut datagram: impl FnMut(&[u8])) -> Result<Option<Happening>, Broken> {
+        let mut patience = POLL_ERRORS;
         loop {
             let output = match self.rtc.poll_output() {
                 Ok(output) => output,
                 Err(RtcError::RemoteSdp(_)) => return Err(Broken::Fingerprint),
-                Err(_) if self.rtc.is_alive() => continue,
+                Err(_) if self.rtc.is_alive() && patience > 0 => {
+                    patience -= 1;
+                    continue;
+                }
                 Err(_) => return Err(Broken::Dtls),
             };
             let event = match output {
