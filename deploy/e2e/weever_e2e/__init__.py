@@ -1,0 +1,1 @@
+"""End-to-end tests of Weever with independent clients, over loopback only."""

@@ -1,0 +1,191 @@
+"""Pictures and sound through the server, by independent clients."""
+
+import asyncio
+
+from .encoder import Ffmpeg
+from .multistream import Multistream
+from .path import Path
+from .peers import Player, Publisher, payload_types, until
+from .scenario import scenario
+
+LOSS = 0.02
+ENOUGH_DROPPED = 60
+LOSSY_SECONDS = 45
+
+
+@scenario()
+async def aiortc_publishes_vp8_and_plays_it(server, note):
+    """The picture is the pattern, and the tone is the tone."""
+    async with Publisher(server, "vp8", "alice", variant=1, hertz=440):
+        async with Player(server, "vp8", "viewer") as player:
+            await asyncio.gather(player.sees(1), player.hears(440))
+            note(f"{player.frames} frames")
+
+
+@scenario()
+async def aiortc_publishes_h264_and_plays_it(server, note):
+    """The same with the other codec."""
+    async with Publisher(server, "h264", "alice", variant=2, hertz=500, codec="H264"):
+        async with Player(server, "h264", "viewer") as player:
+            await asyncio.gather(player.sees(2), player.hears(500))
+            note(f"{player.frames} frames")
+
+
+@scenario()
+async def player_waits_and_resumes(server, note):
+    """Nobody live: it waits. The publisher goes and comes back: the same session goes on."""
+    async with Player(server, "wait", "viewer") as player:
+        location = player.location
+        await asyncio.sleep(1)
+        assert player.frames == 0
+        async with Publisher(server, "wait", "alice", variant=3, hertz=440):
+            await asyncio.gather(player.sees(3), player.hears(440))
+        await asyncio.sleep(1)
+        paused = player.frames
+        await asyncio.sleep(1)
+        assert player.frames == paused, "frames came without a publisher"
+        async with Publisher(server, "wait", "alice", variant=4, hertz=700):
+            await asyncio.gather(player.sees(4), player.hears(700))
+        assert player.location == location
+        video, _ = payload_types(player.answer, "video", "VP8")
+        missing = player.main_stream(video).missing()
+        assert not missing, f"sequence numbers jumped over the pause: {missing[:10]}"
+
+
+@scenario()
+async def slot_switches_to_next_publisher(server, note):
+    """The longest-live by default, `?from=` picks one; when it leaves, the next takes the slot."""
+    async with Publisher(server, "slots", "alice", variant=0, hertz=440) as alice:
+        await wait_listed(server, "slots", "alice")
+        async with Publisher(server, "slots", "bob", variant=3, hertz=700):
+            async with Player(server, "slots", "v1") as default:
+                async with Player(server, "slots", "v2", query="?from=bob") as chosen:
+                    await asyncio.gather(default.sees(0), chosen.sees(3), default.hears(440), chosen.hears(700))
+                    await alice.leave()
+                    await asyncio.gather(default.sees(3), default.hears(700), chosen.sees(3))
+
+
+@scenario()
+async def nobody_receives_their_own_media(server, note):
+    """A subscriber of the publisher's own ID, also of its screen's, waits for others."""
+    async with Publisher(server, "self", "alice+k3x9", variant=0):
+        async with Publisher(server, "self", "alice-screen+k3x9", variant=1):
+            async with Multistream(server, "self", "alice+zzzz") as own:
+                async with Publisher(server, "self", "bob", variant=2):
+                    await own.knows("bob")
+                    await own.sees("bob", 2)
+
+
+@scenario()
+async def ffmpeg_publishes_and_aiortc_plays_it(server, note):
+    """H.264 and Opus by WHIP from an encoder that is the DTLS server."""
+    async with Ffmpeg(server, "ffmpeg", "encoder") as ffmpeg:
+        async with Player(server, "ffmpeg", "viewer") as player:
+            await until(lambda: ffmpeg.check() and player.frames >= 30 and player.liveliness > 30,
+                        lambda: f"{player.frames} frames, liveliness {player.liveliness:.0f}", 30)
+            await player.hears(600)
+            note(f"{player.frames} frames, liveliness {player.liveliness:.0f}")
+
+
+@scenario()
+async def multistream_follows_publishers(server, note):
+    """Two publishers, a late joiner, one that leaves and comes back, all on one PeerConnection."""
+    async with Multistream(server, "multi", "watcher") as watcher:
+        await watcher.knows()
+        async with Publisher(server, "multi", "alice+1", variant=0):
+            await watcher.knows("alice+1")
+            await watcher.sees("alice+1", 0)
+            async with Publisher(server, "multi", "bob+1", variant=1):
+                async with Multistream(server, "multi", "late") as late:
+                    for subscriber in (watcher, late):
+                        await subscriber.knows("alice+1", "bob+1")
+                        await asyncio.gather(
+                            subscriber.sees("alice+1", 0), subscriber.sees("bob+1", 1),
+                            subscriber.hears_packets("alice+1"), subscriber.hears_packets("bob+1"))
+                    assert late.said("PUB_JOIN") == [], "publishers from before are in the SDP, not in messages"
+            await watcher.knows("alice+1")
+            async with Publisher(server, "multi", "bob+1", variant=5):
+                await watcher.knows("alice+1", "bob+1")
+                await asyncio.gather(watcher.sees("bob+1", 5), watcher.sees("alice+1", 0))
+        await watcher.knows()
+        assert watcher.said("PUB_JOIN") == ["alice+1", "bob+1", "bob+1"], watcher.said("PUB_JOIN")
+        assert watcher.said("PUB_LEFT") == ["bob+1", "bob+1", "alice+1"], watcher.said("PUB_LEFT")
+        lines = len(watcher.lines)
+        assert lines <= 5, f"m-lines are recycled, but there are {lines}"
+        watcher.channel.send("hello")
+        await until(lambda: watcher.said("OK"), "anything else is answered by OK")
+
+
+@scenario()
+async def rtx_repairs_two_percent_loss(server, note):
+    """A path to the viewer that loses 2 % of the server's RTP: every lost video packet comes again."""
+    async with Path(loss_to_client=LOSS, seed=7) as path:
+        async with Ffmpeg(server, "lossy", "encoder", kbit_per_second=4000):
+            await wait_listed(server, "lossy", "encoder")
+            player = Player(server, "lossy", "viewer")
+            player.change_answer = path.redirect
+            async with player:
+                video, rtx = payload_types(player.answer, "video", "H264")
+                assert rtx is not None, f"no RTX in {player.answer}"
+                player.count_repairs(rtx)
+                await until(lambda: player.frames > 0, "a first frame")
+                asking = asyncio.ensure_future(player.keep_asking(video))
+                try:
+                    await until(lambda: path.dropped >= ENOUGH_DROPPED,
+                                lambda: f"only {path.dropped} dropped of {path.forwarded}", LOSSY_SECONDS)
+                    path.loss_to_client = 0
+                    await until(lambda: not player.still_missing(video),
+                                lambda: f"never repaired: {player.still_missing(video)[:20]}, "
+                                f"{len(player.repaired)} repaired of {path.dropped} dropped")
+                finally:
+                    asking.cancel()
+                lost = len(player.main_stream(video).missing())
+                frames = player.frames
+                await until(lambda: player.frames > frames + 10, "frames still advance")
+                assert lost >= ENOUGH_DROPPED // 2, f"the path dropped, but only {lost} video packets"
+                gaps = frame_gaps(player.timestamps)
+                assert not gaps, f"frames are missing: steps of {gaps[:10]} ticks"
+                note(f"{path.dropped} of {path.forwarded + path.dropped} dropped, "
+                     f"{lost} video packets repaired, {player.frames} frames without a gap")
+
+
+def frame_gaps(timestamps):
+    """Steps between frames that are longer than the commonest one."""
+    steps = [after - before for before, after in zip(timestamps, timestamps[1:])]
+    usual = max(set(steps), key=steps.count)
+    return [step for step in steps if step > usual * 1.5]
+
+
+@scenario()
+async def viewer_moves_to_another_address(server, note):
+    """A NAT rebind in mid-session: media follows, without a new handshake."""
+    async with Path() as path:
+        async with Publisher(server, "move", "alice", variant=2):
+            player = Player(server, "move", "viewer")
+            player.change_answer = path.redirect
+            async with player:
+                await player.sees(2)
+                await path.move()
+                await player.sees(2, seconds=30)
+
+
+@scenario()
+async def publisher_moves_to_another_address(server, note):
+    """The same on the other side."""
+    async with Path() as path:
+        publisher = Publisher(server, "move-pub", "alice", variant=4)
+        publisher.change_answer = path.redirect
+        async with publisher:
+            async with Player(server, "move-pub", "viewer") as player:
+                await player.sees(4)
+                await path.move()
+                before = player.frames
+                await until(lambda: player.frames > before + 40, lambda: f"{player.frames - before} frames since", 30)
+
+
+async def wait_listed(server, room, name):
+    for _ in range(200):
+        if name in await server.listed("pub", room):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{name} is not listed in {room}")

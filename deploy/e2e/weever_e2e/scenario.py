@@ -1,0 +1,111 @@
+"""What a scenario is, and how they are run."""
+
+import asyncio
+import time
+import traceback
+from dataclasses import dataclass
+
+from .server import OUTPUT, Server
+
+SECONDS = 90
+IOS = ("uring", "syscalls")
+
+SCENARIOS = []
+
+
+@dataclass
+class Scenario:
+    name: str
+    about: str
+    run: callable
+    own: tuple | None
+    ios: tuple
+
+
+def scenario(own=None, ios=IOS):
+    """Registers `async def name(server, note)`.
+
+    own: flags of a server of its own (it may break it); None shares one with the others.
+    ios: the media I/O it is run on.
+    """
+
+    def register(function):
+        SCENARIOS.append(Scenario(function.__name__, function.__doc__ or "", function, own, ios))
+        return function
+
+    return register
+
+
+class Report:
+    def __init__(self):
+        self.passed, self.failed = 0, []
+
+    def line(self, verdict, name, seconds, text=""):
+        print(f"{verdict:<5} {name:<58} {seconds:6.1f} s  {text}".rstrip(), flush=True)
+
+    def ok(self, name, seconds, text=""):
+        self.passed += 1
+        self.line("ok", name, seconds, text)
+
+    def fail(self, name, seconds, why, server=None):
+        self.failed.append(name)
+        self.line("FAIL", name, seconds)
+        print("      " + why.strip().replace("\n", "\n      "), flush=True)
+        if server is not None:
+            log = server.log_text().splitlines()[-25:]
+            print(f"      --- the end of {server.log_path}", flush=True)
+            print("      " + "\n      ".join(log), flush=True)
+
+
+async def run_one(report, one, io, server):
+    name, notes, begin = f"{one.name} [{io}]", [], time.monotonic()
+    try:
+        await asyncio.wait_for(one.run(server, notes.append), SECONDS)
+        report.ok(name, time.monotonic() - begin, "; ".join(notes))
+    except asyncio.TimeoutError:
+        report.fail(name, time.monotonic() - begin, f"not done after {SECONDS} s", server)
+    except Exception as error:  # Whatever went wrong is this scenario's failure, not the runner's.
+        where = traceback.format_exc(limit=-3) if not isinstance(error, AssertionError) or not str(error) else ""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        report.fail(name, time.monotonic() - begin, f"{error} ({place.filename}:{place.lineno})\n{where}", server)
+
+
+async def run_io(report, chosen, io):
+    """All scenarios of one kind of media I/O: first those that share a server, then those with their own."""
+    sharing = [one for one in chosen if io in one.ios and one.own is None]
+    if sharing:
+        name = f"weever-{io}"
+        await shared(report, sharing, io, name)
+    for one in chosen:
+        if io in one.ios and one.own is not None:
+            server = Server(f"weever-{io}-{one.name}", io, *one.own)
+            await with_server(report, server, io, [one])
+
+
+async def shared(report, sharing, io, name):
+    await with_server(report, Server(name, io), io, sharing, survives=True)
+
+
+async def with_server(report, server, io, scenarios, survives=False):
+    begin = time.monotonic()
+    server_name = f"server of {scenarios[0].name} [{io}]" if not survives else f"server [{io}]"
+    (OUTPUT / f"{server.name}.log").unlink(missing_ok=True)
+    try:
+        await server.start()
+        planes = (server.plane("controlplane"), server.plane("dataplane"))
+        for one in scenarios:
+            await run_one(report, one, io, server)
+        if survives:
+            now = (server.plane("controlplane"), server.plane("dataplane"))
+            assert planes == now and None not in now, f"a plane died: {planes} became {now}"
+        code = await server.stop()
+        assert code == 0, f"weever ended with {code} after SIGTERM"
+        assert "panicked" not in server.log_text(), f"a panic in {server.log_path}"
+        report.ok(f"{server_name} starts, survives, stops cleanly", time.monotonic() - begin)
+    except Exception as error:
+        report.fail(f"{server_name} starts, survives, stops cleanly", time.monotonic() - begin, str(error) or repr(error))
+        if server.process is not None:
+            try:
+                await server.stop()
+            except RuntimeError as error:
+                print(f"      {error}", flush=True)
