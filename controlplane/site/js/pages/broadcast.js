@@ -1,0 +1,106 @@
+// Broadcast: a few on the stage, any number watching. Hosts publish; viewers only subscribe. How many watch is told by a
+// GET on the session's own URL (the `Location` that the POST answered): `{ ..., "subscribers": n }`.
+
+import { JoinForm } from "../join.js";
+import { announceMembers, showStatus, started } from "../room.js";
+import { StatsPanel, StatsReader } from "../stats.js";
+import { muteButtons, Studio } from "../studio.js";
+import { Subscriber } from "../subscriber.js";
+import { Tile, TileGrid } from "../tile.js";
+import { controlButton, copyText, linkTo, params, showView } from "../ui.js";
+import { Publisher } from "../whip.js";
+
+const COUNT_EVERY_MS = 2000;
+
+const form = document.getElementById("join");
+if (params.get("role") === "viewer") form.elements.role.value = "viewer";
+if (params.get("role") === "host") form.elements.role.value = "host";
+const studio = new Studio(form, document.getElementById("preview"));
+const side = document.getElementById("side");
+const empty = document.getElementById("empty");
+
+const showRole = () => {
+  form.dataset.role = form.elements.role.value;
+  form.querySelector("[type=submit] span").textContent = isHost() ? "Go on air" : "Watch";
+};
+form.addEventListener("change", showRole);
+showRole();
+
+const joinForm = new JoinForm(form, join, { guest: "guest" });
+joinForm.autoStart();
+
+function isHost() {
+  return form.elements.role.value === "host";
+}
+
+async function join(who) {
+  const grid = new TileGrid(document.getElementById("grid"));
+  const connection = isHost() ? await host(who, grid) : await viewer(who, grid);
+  const stopCounting = countViewers(connection);
+  const finish = async (problem = null) => {
+    stopCounting();
+    await connection.stop();
+    grid.stop();
+    studio.release();
+    if (!problem) location.assign(linkTo("broadcast.html", { room: who.room, role: isHost() ? "host" : "viewer" }));
+    else {
+      showView("setup");
+      joinForm.show(problem);
+    }
+  };
+  connection.addEventListener("state", ({ detail }) => detail.state === "failed" && finish(detail.problem));
+  studio.addEventListener("ended", () => finish());
+
+  const copy = () => copyText(linkTo("broadcast.html", { room: who.room, role: "viewer", auto: "1" }));
+  document.getElementById("controls").replaceChildren(
+    ...(isHost() ? muteButtons(studio, connection) : []),
+    controlButton({ name: "link", icon: "link", label: "Copy viewer link", onclick: copy }).element,
+    controlButton({ name: "leave", icon: "leave", label: isHost() ? "End" : "Leave", kind: "danger", onclick: () => finish() }).element,
+  );
+  for (const name of document.querySelectorAll(".room-name")) name.textContent = who.room;
+  showView("live");
+}
+
+async function host({ room, fullId, token }, grid) {
+  const stream = await studio.ensure();
+  const publisher = new Publisher({ room, fullId, token, stream });
+  showStatus(publisher, document.getElementById("status"), { live: "On air" });
+  await started(publisher);
+
+  empty.hidden = true;
+  const tile = new Tile(fullId, { own: true, mirrored: studio.source === "camera" });
+  tile.setStream(stream);
+  studio.tile?.remove();
+  studio.tile = tile;
+  grid.addOwn(tile);
+  studio.addEventListener("replaced", ({ detail }) => publisher.replaceTrack(detail.before, detail.after));
+
+  const stats = new StatsPanel("What is being sent");
+  side.replaceChildren(stats.element);
+  const reader = new StatsReader(() => (publisher.pc ? [publisher.pc] : []));
+  setInterval(async () => stats.show(await reader.read()), 1000);
+  return publisher;
+}
+
+async function viewer({ room, fullId, token }, grid) {
+  const subscriber = new Subscriber({ room, fullId, token });
+  grid.follow(subscriber);
+  const change = () => (empty.hidden = grid.count > 0);
+  grid.addEventListener("change", change);
+  announceMembers(subscriber);
+  showStatus(subscriber, document.getElementById("status"), { live: "Watching" });
+  await started(subscriber);
+  change();
+  return subscriber;
+}
+
+function countViewers(connection) {
+  const element = document.getElementById("viewers");
+  const count = async () => {
+    const info = await connection.info();
+    if (info) element.textContent = info.subscribers === 1 ? "1 viewer" : `${info.subscribers} viewers`;
+  };
+  count();
+  const timer = setInterval(count, COUNT_EVERY_MS);
+  return () => clearInterval(timer);
+}
