@@ -67,9 +67,9 @@ fn rewrite(header: &RtpHeader, form: Form, elements: &[(u8, &[u8])]) {
 /// Compound RTCP: every packet is walked to its end, and what we can write reads the same again.
 pub fn rtcp(data: &[u8]) {
     let mut packets = 0;
+    let mut out = vec![0; 4096 + 2 * data.len()];
     for packet in Compound::parse(data) {
         packets += 1;
-        let mut out = vec![0; 4096 + 2 * data.len()];
         let len = match packet.clone() {
             RtcpPacket::SenderReport {
                 ssrc,
