@@ -70,7 +70,7 @@ function draw(context, title, seconds) {
 
   // A dial that turns once a second and flashes with the beep: shows whether sound and picture are in step.
   const radius = height * 0.09;
-  const [x, y] = [width - radius * 1.8, barsHeight + (height - barsHeight) / 2];
+  const [x, y] = [width - radius * 1.8, barsHeight + (height - barsHeight) * 0.42];
   context.beginPath();
   context.arc(x, y, radius, 0, 2 * Math.PI);
   context.fillStyle = seconds % 1 < BEEP_SECONDS ? "#ff7a55" : "#1c2b33";
@@ -84,9 +84,9 @@ function draw(context, title, seconds) {
   context.fillStyle = "#f7f4ee";
   context.textBaseline = "middle";
   context.font = `600 ${Math.round(height * 0.085)}px system-ui, sans-serif`;
-  context.fillText(clock(seconds), width * 0.04, barsHeight + (height - barsHeight) * 0.36);
+  context.fillText(clock(seconds), width * 0.04, barsHeight + (height - barsHeight) * 0.28);
   context.font = `${Math.round(height * 0.045)}px system-ui, sans-serif`;
-  context.fillText(title, width * 0.04, barsHeight + (height - barsHeight) * 0.7, width * 0.7);
+  context.fillText(title, width * 0.04, barsHeight + (height - barsHeight) * 0.56, width * 0.7);
 }
 
 function drawWave(context, top, seconds) {

@@ -65,6 +65,14 @@ export class Studio extends EventTarget {
     this.host.classList.remove("filled");
   }
 
+  /** The preview becomes one's own tile under one's Full ID, with the stats of what `connection` sends. */
+  ownTile(connection) {
+    this.tile?.remove();
+    this.tile = new Tile(connection.fullId, { own: true, mirrored: this.source === "camera", sender: () => connection.pc });
+    this.tile.setStream(this.stream);
+    return this.tile;
+  }
+
   track(kind) {
     return this.stream?.getTracks().find((track) => track.kind === kind) ?? null;
   }

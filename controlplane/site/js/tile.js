@@ -30,24 +30,27 @@ export function avatar(name) {
 }
 
 export class Tile {
-  constructor(id, { own = false, mirrored = false, title = displayName(id) } = {}) {
+  /** `sender` gives the PeerConnection that sends one's own picture, for its stats. */
+  constructor(id, { own = false, mirrored = false, title = displayName(id), sender = null } = {}) {
     this.id = id;
     this.own = own;
     this.stream = new MediaStream();
     this.receivers = new Map(); // track → receiver
     this.still = 0;
     this.level = levelMeter();
+    this.fin = levelMeter(); // the same, on top of the face
+    this.sender = sender;
     this.video = el("video", { playsinline: true, autoplay: true, "aria-label": `Picture of ${title}` });
     this.video.muted = own;
     this.video.classList.toggle("mirrored", mirrored);
     this.stats = new StatsPanel();
-    this.reader = new StatsReader(() => [...this.receivers.values()]);
+    this.reader = new StatsReader(() => (sender ? [sender()].filter(Boolean) : [...this.receivers.values()]));
     this.waiting = el("span", { class: "tile-note" });
     this.element = el(
       "article",
-      { class: "tile no-picture", "data-id": id, "aria-label": title },
+      { class: `tile no-picture${own ? " own" : ""}`, "data-id": id, "aria-label": title },
       this.video,
-      el("div", { class: "tile-face" }, avatar(title), this.waiting),
+      el("div", { class: "tile-face" }, el("div", { class: "face" }, this.fin.element, avatar(title)), this.waiting),
       el("div", { class: "tile-bar" }, this.level.element, el("span", { class: "tile-name", text: own && title !== "Preview" ? `${title} (you)` : title })),
       this.stats.element,
       fullscreenButton(() => this.element, title),
@@ -103,9 +106,9 @@ export class Tile {
   }
 
   async refresh() {
-    if (this.own || this.receivers.size === 0) return null;
+    if (!this.sender && this.receivers.size === 0) return null;
     const stats = await this.reader.read();
-    if (this.hasVideo && stats.video) {
+    if (!this.own && this.hasVideo && stats.video) {
       this.still = stats.video.newFrames > 0 ? 0 : this.still + 1;
       this.seen ||= stats.video.frames > 0;
       this.setPicture(stats.video.frames > 0 && this.still < STALLED_AFTER_READS);
@@ -116,6 +119,7 @@ export class Tile {
 
   showLevel(level) {
     this.level.set(level);
+    this.fin.set(level);
     this.element.classList.toggle("speaking", level > SPEAKING);
   }
 

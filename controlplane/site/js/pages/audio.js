@@ -4,7 +4,7 @@ import { JoinForm } from "../join.js";
 import { announceMembers, showStatus, started } from "../room.js";
 import { muteButtons, Studio } from "../studio.js";
 import { Subscriber } from "../subscriber.js";
-import { Tile, TileGrid } from "../tile.js";
+import { TileGrid } from "../tile.js";
 import { controlButton, copyText, linkTo, showView } from "../ui.js";
 import { Publisher } from "../whip.js";
 
@@ -37,13 +37,7 @@ async function join({ room, fullId, token }) {
     throw problem;
   }
 
-  if (publisher) {
-    const own = new Tile(fullId, { own: true });
-    own.setStream(stream);
-    studio.tile?.remove();
-    studio.tile = own;
-    grid.addOwn(own);
-  }
+  if (publisher) grid.addOwn(studio.ownTile(publisher));
   studio.addEventListener("replaced", ({ detail }) => publisher?.replaceTrack(detail.before, detail.after));
 
   const leave = async (problem = null) => {

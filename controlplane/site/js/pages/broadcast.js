@@ -3,10 +3,9 @@
 
 import { JoinForm } from "../join.js";
 import { announceMembers, showStatus, started } from "../room.js";
-import { StatsPanel, StatsReader } from "../stats.js";
 import { muteButtons, Studio } from "../studio.js";
 import { Subscriber } from "../subscriber.js";
-import { Tile, TileGrid } from "../tile.js";
+import { TileGrid } from "../tile.js";
 import { controlButton, copyText, linkTo, params, showView } from "../ui.js";
 import { Publisher } from "../whip.js";
 
@@ -16,7 +15,6 @@ const form = document.getElementById("join");
 if (params.get("role") === "viewer") form.elements.role.value = "viewer";
 if (params.get("role") === "host") form.elements.role.value = "host";
 const studio = new Studio(form, document.getElementById("preview"));
-const side = document.getElementById("side");
 const empty = document.getElementById("empty");
 
 const showRole = () => {
@@ -68,17 +66,8 @@ async function host({ room, fullId, token }, grid) {
   await started(publisher);
 
   empty.hidden = true;
-  const tile = new Tile(fullId, { own: true, mirrored: studio.source === "camera" });
-  tile.setStream(stream);
-  studio.tile?.remove();
-  studio.tile = tile;
-  grid.addOwn(tile);
+  grid.addOwn(studio.ownTile(publisher));
   studio.addEventListener("replaced", ({ detail }) => publisher.replaceTrack(detail.before, detail.after));
-
-  const stats = new StatsPanel("What is being sent");
-  side.replaceChildren(stats.element);
-  const reader = new StatsReader(() => (publisher.pc ? [publisher.pc] : []));
-  setInterval(async () => stats.show(await reader.read()), 1000);
   return publisher;
 }
 

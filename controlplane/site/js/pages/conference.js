@@ -42,7 +42,7 @@ async function join({ room, fullId, token }) {
     throw problem;
   }
 
-  if (publisher) grid.addOwn(ownTile(fullId, stream));
+  if (publisher) grid.addOwn(studio.ownTile(publisher));
   studio.addEventListener("replaced", ({ detail }) => publisher?.replaceTrack(detail.before, detail.after));
 
   const screen = screenShare({ room, fullId, token, grid });
@@ -70,16 +70,6 @@ async function join({ room, fullId, token }) {
   showView("live");
 }
 
-// The preview's tile becomes one's own tile in the grid.
-function ownTile(fullId, stream) {
-  const preview = studio.tile;
-  const tile = new Tile(fullId, { own: true, mirrored: studio.source === "camera" });
-  tile.setStream(stream);
-  studio.tile = tile;
-  preview?.remove();
-  return tile;
-}
-
 function screenShare({ room, fullId, token, grid }) {
   let stream = null;
   let publisher = null;
@@ -100,7 +90,7 @@ function screenShare({ room, fullId, token, grid }) {
     publisher = new Publisher({ room, fullId: screenIdOf(fullId), token, stream });
     stream.getVideoTracks()[0].addEventListener("ended", stop);
     await started(publisher);
-    tile = new Tile(publisher.fullId, { own: true });
+    tile = new Tile(publisher.fullId, { own: true, sender: () => publisher?.pc });
     tile.setStream(stream);
     grid.addOwn(tile);
     button.set("screen", "Stop sharing");

@@ -32,7 +32,7 @@ function goLive(publisher) {
   document.getElementById("room-name").textContent = room;
   document.getElementById("full-id").textContent = fullId;
   document.getElementById("watch-link").href = linkTo("watch.html", { room, auto: "1" });
-  stage.prepend(studio.tile.element);
+  stage.replaceChildren(studio.ownTile(publisher).element);
 
   const stats = new StatsPanel("What is being sent");
   stats.element.open = true;
