@@ -36,7 +36,7 @@ fn vp8() {
                 true,
                 "picture id, TL0PICIDX, TID",
             ),
-            (&[0x90, 0x10, 0x00, 0x50], true, "KEYIDX only"),
+            (&[0x90, 0x10, 0x01, 0x50], true, "KEYIDX only"),
             (
                 &[0x90, 0xF0, 0x92, 0x34, 0x07, 0x20, 0x51],
                 false,

@@ -257,7 +257,8 @@ fn padding_is_taken_off_or_ends_the_compound() {
 #[test]
 fn sdes_with_several_chunks_and_items() {
     let packet = [
-        0x82, 202, 0, 7, 0, 0, 0, 1, 1, 1, b'a', 2, 2, b'b', b'c', 0, // two items, end
+        0x82, 202, 0, 8, 0, 0, 0, 1, 1, 1, b'a', 2, 3, b'b', b'c', b'd', 0, 0, 0,
+        0, // two items, end, boundary
         0, 0, 0, 2, 1, 0, 0, 0, // empty CNAME, end, boundary
         8, 8, 8, 8, 8, 8, 8, 8, // chunk that isn't counted
     ];
@@ -269,7 +270,7 @@ fn sdes_with_several_chunks_and_items() {
         .collect();
     assert_eq!(
         read,
-        [(1, 1, b"a".to_vec()), (1, 2, b"bc".to_vec()), (2, 1, vec![])]
+        [(1, 1, b"a".to_vec()), (1, 2, b"bcd".to_vec()), (2, 1, vec![])]
     );
     let overrun = [0x81, 202, 0, 2, 0, 0, 0, 1, 1, 200, b'a', b'b'];
     assert_eq!(drain(&overrun), 1, "an item longer than the packet");
