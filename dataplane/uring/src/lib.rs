@@ -20,6 +20,7 @@ mod ring_outbound;
 mod syscall_inbound;
 mod syscall_outbound;
 mod thread;
+mod watch;
 
 pub use bind::{BindError, BoundSockets, bind};
 pub use counters::Counters;
@@ -28,3 +29,4 @@ pub use media::{
     SLOT_LEN, SocketIndex, open,
 };
 pub use thread::{available_cpus, pin_to_cpu, thread_cpu_ns};
+pub use watch::watch;

@@ -1,0 +1,470 @@
+//! The control thread: keeps the control plane informed and has workers do what it says. Media goes on whatever happens
+//! here.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, Interval, MissedTickBehavior, sleep, timeout},
+};
+use weever_proto::{
+    Command, Event, FromShard, Hello, SessionId, ToShard, TrackStats, WorkerId, WorkerStats,
+    limits::MAX_TRACK_STATS,
+};
+use weever_uring::Io;
+
+use crate::{
+    RunError,
+    link::{Connection, LinkError, PATIENCE, dial},
+    mailbox::{Mailbox, Order, Report, Reports},
+    sessions::{Sessions, Verdict},
+    worker::WorkerError,
+};
+
+/// How often statistics are sent.
+const STATS_EVERY: Duration = Duration::from_secs(1);
+/// Texts of control channels that wait for a control plane: no snapshot tells them again. When full, the oldest goes.
+const TEXTS: usize = 4096;
+/// Bytes of those.
+const TEXT_BYTES: usize = 16 * 1024 * 1024;
+/// How long a worker may leave its orders unread before it is taken for dead.
+const STUCK: Duration = Duration::from_secs(5);
+/// How long the end waits for goodbyes (DTLS close_notify), then for the threads, then for the last frames.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What the control thread is started with.
+pub(crate) struct Control {
+    pub(crate) socket: PathBuf,
+    pub(crate) hello: Hello,
+    pub(crate) mailboxes: Arc<[Mailbox]>,
+    pub(crate) reports: Arc<Reports>,
+    pub(crate) lives: mpsc::UnboundedReceiver<(WorkerId, Result<Option<Io>, WorkerError>)>,
+    /// Threads that have not ended.
+    pub(crate) running: usize,
+    pub(crate) sessions: Sessions,
+    pub(crate) texts: Texts,
+    pub(crate) stats: Stats,
+}
+
+/// Where the conversation stands.
+enum Link {
+    Dialling(JoinHandle<Connection>),
+    Up(Connection, Phase),
+}
+
+/// What is being said.
+enum Phase {
+    Snapshot(Snapshot),
+    Live,
+}
+
+/// A snapshot under way.
+struct Snapshot {
+    missing: HashSet<WorkerId>,
+    sessions: u32,
+    /// News of workers whose snapshot is through, until all are.
+    held: Vec<Event>,
+    until: Instant,
+}
+
+/// What the link brought.
+enum Heard {
+    Connected(Option<Connection>),
+    Frame(Result<ToShard, LinkError>),
+}
+
+impl Link {
+    /// Cancel safe.
+    async fn hear(&mut self) -> Heard {
+        match self {
+            Self::Dialling(dialling) => Heard::Connected(dialling.await.ok()),
+            Self::Up(connection, Phase::Live) => Heard::Frame(connection.next().await),
+            Self::Up(connection, Phase::Snapshot(snapshot)) => {
+                match tokio::time::timeout_at(snapshot.until, connection.next()).await {
+                    Ok(frame) => Heard::Frame(frame),
+                    Err(_) => Heard::Frame(Err(LinkError::NoSnapshot)),
+                }
+            }
+        }
+    }
+}
+
+impl Control {
+    /// Until `stop`, or drained, or a worker died.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let mut stop = std::pin::pin!(stop);
+        let mut link = self.dial();
+        let mut tick = tokio::time::interval(STATS_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let result = self.talk(&mut link, &mut tick, stop.as_mut()).await;
+        if result.is_ok() {
+            self.say_goodbye(&mut link).await;
+        }
+        self.stop_workers().await;
+        match link {
+            Link::Up(connection, _) => connection.finish(GOODBYE).await,
+            Link::Dialling(dialling) => dialling.abort(),
+        }
+        result
+    }
+
+    fn dial(&self) -> Link {
+        Link::Dialling(tokio::spawn(dial(self.socket.clone(), self.hello.clone())))
+    }
+
+    async fn talk(
+        &mut self,
+        link: &mut Link,
+        tick: &mut Interval,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), RunError> {
+        loop {
+            if self.sessions.is_draining() && self.sessions.is_empty() {
+                tracing::info!("drained");
+                return Ok(());
+            }
+            let reports = Arc::clone(&self.reports);
+            let outcome = tokio::select! {
+                () = &mut stop => return Ok(()),
+                Some((worker, life)) = self.lives.recv() => {
+                    self.running -= 1;
+                    let source = life.err().unwrap_or(WorkerError::Panicked);
+                    return Err(RunError::Worker { worker, source });
+                }
+                heard = link.hear() => self.take(link, heard).await?,
+                () = reports.filled() => self.take_reports(link),
+                _ = tick.tick() => self.ask_for_stats(link).await?,
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "lost the control plane; media goes on, dialling again");
+                *link = self.dial();
+            }
+        }
+    }
+
+    /// The inner error loses the link, the outer one the process.
+    async fn take(&mut self, link: &mut Link, heard: Heard) -> Result<Result<(), LinkError>, RunError> {
+        let frame = match heard {
+            Heard::Connected(Some(connection)) => {
+                tracing::info!(socket = %self.socket.display(), "the control plane accepted this data plane");
+                *link = Link::Up(connection, Phase::Snapshot(self.start_snapshot().await?));
+                return Ok(Ok(()));
+            }
+            Heard::Connected(None) => return Ok(Err(LinkError::Closed)),
+            Heard::Frame(Ok(frame)) => frame,
+            Heard::Frame(Err(error)) => return Ok(Err(error)),
+        };
+        let Link::Up(connection, _) = link else {
+            return Ok(Ok(()));
+        };
+        match frame {
+            ToShard::Ping(number) => Ok(connection.say(FromShard::Pong(number))),
+            ToShard::Command(command) => match self.sessions.dispatch(command) {
+                Verdict::Answer(event) => Ok(connection.say(FromShard::Event(event))),
+                Verdict::To(worker, command) => self.order(worker, Order::Command(command)).await.map(Ok),
+                Verdict::ToAll(command) => self.order_all(|| Order::Command(command.clone())).await.map(Ok),
+            },
+            ToShard::Refused(reason) => Ok(Err(LinkError::Refused(reason))),
+            ToShard::Welcome(_) => Ok(Err(LinkError::OutOfTurn)),
+        }
+    }
+
+    async fn start_snapshot(&mut self) -> Result<Snapshot, RunError> {
+        self.sessions.expect_snapshots();
+        // What was lost before doesn't matter any more: the snapshot tells it.
+        self.reports.take_overflow();
+        self.order_all(|| Order::Snapshot).await?;
+        let missing = self.hello.workers.iter().map(|worker| worker.id).collect();
+        Ok(Snapshot {
+            missing,
+            sessions: 0,
+            held: Vec::new(),
+            until: Instant::now() + PATIENCE,
+        })
+    }
+
+    fn take_reports(&mut self, link: &mut Link) -> Result<(), LinkError> {
+        // All of them first: with one lost the link is too, but the map of sessions needs each.
+        let mut outcome = Ok(());
+        while let Some((worker, report)) = self.reports.next() {
+            outcome = outcome.and(self.take_report(link, worker, report));
+        }
+        if self.reports.take_overflow() && matches!(link, Link::Up(..)) {
+            return Err(LinkError::Overflow);
+        }
+        outcome
+    }
+
+    fn take_report(&mut self, link: &mut Link, worker: WorkerId, report: Report) -> Result<(), LinkError> {
+        match report {
+            Report::Event(event) => {
+                self.sessions.learn(&event);
+                match link {
+                    Link::Up(connection, Phase::Live) => return connection.say(FromShard::Event(event)),
+                    Link::Up(_, Phase::Snapshot(snapshot)) if !snapshot.missing.contains(&worker) => {
+                        snapshot.held.push(event);
+                    }
+                    // The snapshot to come says all of it but what peers said.
+                    _ => self.texts.keep(event),
+                }
+                Ok(())
+            }
+            Report::Stats(worker, tracks) => match (self.stats.take(*worker, tracks), link) {
+                (Some(stats), Link::Up(connection, Phase::Live)) => connection.say(stats),
+                _ => Ok(()),
+            },
+            Report::Snapshot(sessions) => {
+                let Link::Up(connection, phase) = link else {
+                    return Ok(());
+                };
+                let Phase::Snapshot(snapshot) = phase else {
+                    return Ok(());
+                };
+                if !snapshot.missing.remove(&worker) {
+                    return Ok(());
+                }
+                self.sessions.learn_snapshot(worker, &sessions);
+                for session in sessions {
+                    snapshot.sessions += 1;
+                    connection.say(FromShard::Session(Box::new(session)))?;
+                }
+                if !snapshot.missing.is_empty() {
+                    return Ok(());
+                }
+                connection.say(FromShard::SnapshotEnd(snapshot.sessions))?;
+                tracing::info!(sessions = snapshot.sessions, "the control plane has the snapshot");
+                let held = std::mem::take(&mut snapshot.held);
+                *phase = Phase::Live;
+                let texts = self.texts.take(|session| self.sessions.contains(session));
+                texts
+                    .into_iter()
+                    .chain(held)
+                    .try_for_each(|event| connection.say(FromShard::Event(event)))
+            }
+        }
+    }
+
+    async fn ask_for_stats(&mut self, link: &Link) -> Result<Result<(), LinkError>, RunError> {
+        if let Link::Up(_, Phase::Live) = link {
+            self.stats
+                .expect(self.hello.workers.iter().map(|worker| worker.id));
+            self.order_all(|| Order::Stats).await?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Waits while the worker's queue is full.
+    async fn order(&self, worker: WorkerId, order: Order) -> Result<(), RunError> {
+        let Some(mailbox) = self.mailboxes.get(usize::from(worker.0)) else {
+            return Ok(());
+        };
+        let mut order = order;
+        let deadline = Instant::now() + STUCK;
+        while let Err(returned) = mailbox.order(order) {
+            if Instant::now() > deadline {
+                return Err(RunError::Stuck { worker });
+            }
+            order = returned;
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    async fn order_all(&self, order: impl Fn() -> Order) -> Result<(), RunError> {
+        for worker in &self.hello.workers {
+            self.order(worker.id, order()).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends every session and tells the control plane, as far as that goes in [`GOODBYE`].
+    async fn say_goodbye(&mut self, link: &mut Link) {
+        let goodbye = async {
+            for session in self.sessions.ids() {
+                if let Verdict::To(worker, command) =
+                    self.sessions.dispatch(Command::CloseSession { session })
+                {
+                    self.order(worker, Order::Command(command)).await?;
+                }
+            }
+            while !self.sessions.is_empty() {
+                let reports = Arc::clone(&self.reports);
+                reports.filled().await;
+                // A link that is lost now is not worth dialling again.
+                let _ = self.take_reports(link);
+            }
+            Ok::<(), RunError>(())
+        };
+        let in_time = timeout(GOODBYE, goodbye).await;
+        if !matches!(in_time, Ok(Ok(()))) {
+            tracing::warn!("not every session could be closed in time");
+        }
+    }
+
+    async fn stop_workers(&mut self) {
+        let stopped = async {
+            self.order_all(|| Order::Stop).await?;
+            while self.running > 0 && self.lives.recv().await.is_some() {
+                self.running -= 1;
+            }
+            Ok::<(), RunError>(())
+        };
+        if !matches!(timeout(GOODBYE, stopped).await, Ok(Ok(()))) {
+            tracing::warn!("not every worker stopped in time");
+        }
+    }
+}
+
+/// Texts that came while nobody could be told.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    waiting: VecDeque<(SessionId, String)>,
+    bytes: usize,
+    dropped: u64,
+}
+
+impl Texts {
+    fn keep(&mut self, event: Event) {
+        let Event::Text { session, text } = event else {
+            return;
+        };
+        self.bytes += text.len();
+        self.waiting.push_back((session, text));
+        while self.waiting.len() > TEXTS || self.bytes > TEXT_BYTES {
+            let Some((_, oldest)) = self.waiting.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.len();
+            self.dropped += 1;
+        }
+    }
+
+    /// Those of sessions that still are, oldest first.
+    fn take(&mut self, is_known: impl Fn(SessionId) -> bool) -> Vec<Event> {
+        if self.dropped > 0 {
+            tracing::warn!(
+                dropped = self.dropped,
+                "texts of clients were lost while there was no control plane"
+            );
+        }
+        let Self { waiting, .. } = std::mem::take(self);
+        let known = waiting.into_iter().filter(|(session, _)| is_known(*session));
+        known
+            .map(|(session, text)| Event::Text { session, text })
+            .collect()
+    }
+}
+
+/// The latest counters of each worker.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    latest: BTreeMap<WorkerId, (WorkerStats, Vec<TrackStats>)>,
+    awaited: HashSet<WorkerId>,
+}
+
+impl Stats {
+    fn expect(&mut self, workers: impl Iterator<Item = WorkerId>) {
+        self.awaited = workers.collect();
+    }
+
+    /// The whole, once the last one has reported.
+    fn take(&mut self, worker: WorkerStats, tracks: Vec<TrackStats>) -> Option<FromShard> {
+        let complete = self.awaited.remove(&worker.worker) && self.awaited.is_empty();
+        self.latest.insert(worker.worker, (worker, tracks));
+        complete.then(|| FromShard::Stats {
+            workers: self.latest.values().map(|(worker, _)| worker.clone()).collect(),
+            tracks: self
+                .latest
+                .values()
+                .flat_map(|(_, tracks)| tracks)
+                .copied()
+                .take(MAX_TRACK_STATS)
+                .collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(session: u64, text: &str) -> Event {
+        Event::Text {
+            session: SessionId(session),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn texts_wait_in_order_for_sessions_that_still_are() {
+        let mut texts = Texts::default();
+        texts.keep(text(1, "a"));
+        texts.keep(text(2, "b"));
+        texts.keep(Event::ChannelOpen {
+            session: SessionId(1),
+        });
+        texts.keep(text(1, "c"));
+        assert_eq!(
+            texts.take(|session| session == SessionId(1)),
+            [text(1, "a"), text(1, "c")]
+        );
+        assert_eq!(texts.take(|_| true), []);
+    }
+
+    #[test]
+    fn the_oldest_texts_go_when_there_are_too_many_or_they_are_too_long() {
+        let mut texts = Texts::default();
+        for number in 0..TEXTS + 3 {
+            texts.keep(text(1, &number.to_string()));
+        }
+        assert_eq!(texts.dropped, 3);
+        let kept = texts.take(|_| true);
+        assert_eq!((kept.len(), &kept[0]), (TEXTS, &text(1, "3")));
+        let large = "x".repeat(TEXT_BYTES / 2);
+        for _ in 0..3 {
+            texts.keep(text(1, &large));
+        }
+        assert_eq!(
+            (texts.waiting.len(), texts.bytes, texts.dropped),
+            (2, TEXT_BYTES, 1)
+        );
+    }
+
+    #[test]
+    fn statistics_are_complete_or_not_sent() {
+        let of = |worker| WorkerStats {
+            worker: WorkerId(worker),
+            sessions: 0,
+            tracks: 0,
+            routes: 0,
+            packets_in: 0,
+            bytes_in: 0,
+            packets_out: 0,
+            bytes_out: 0,
+            sends: 0,
+            rtx_packets: 0,
+            nacked_packets: 0,
+            keyframe_requests: 0,
+            cpu_ns: 0,
+            drops: Vec::new(),
+            io: "uring".into(),
+        };
+        let mut stats = Stats::default();
+        stats.expect([WorkerId(0), WorkerId(1)].into_iter());
+        assert_eq!(stats.take(of(1), Vec::new()), None);
+        let whole = FromShard::Stats {
+            workers: vec![of(0), of(1)],
+            tracks: Vec::new(),
+        };
+        assert_eq!(stats.take(of(0), Vec::new()), Some(whole));
+        assert_eq!(stats.take(of(0), Vec::new()), None, "nobody asked");
+    }
+}

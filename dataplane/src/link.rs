@@ -1,0 +1,159 @@
+//! The connection to the control plane: dialling for ever, the handshake, and a writer that never holds anybody up.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use futures::SinkExt;
+use tokio::{
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::codec::{FramedRead, FramedWrite};
+use weever_proto::{FrameError, FromShard, Hello, ShardCodec, ToShard, VERSION};
+
+/// First and longest pause between two attempts; each is twice the one before.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// The control plane pings every second. One that says nothing, or reads nothing, for this long hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// Frames waiting to be written: a snapshot of every session and more. When full, the connection is given up.
+const FRAMES: usize = 65_536;
+/// Frames that are put into one write.
+const BATCH: usize = 256;
+
+/// Why there is no connection, or none any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("can't connect: {0}")]
+    Connect(io::Error),
+    #[error("it refused this data plane: {0}")]
+    Refused(String),
+    #[error("it speaks version {0}, this is version {ours}", ours = VERSION.major)]
+    Version(u32),
+    #[error("it sent a frame that is out of turn")]
+    OutOfTurn,
+    #[error("it said nothing for {s} s", s = PATIENCE.as_secs())]
+    Silent,
+    #[error("it reads too slowly or not at all")]
+    Unread,
+    #[error("it closed the connection")]
+    Closed,
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("too many events at once; starting over with a snapshot")]
+    Overflow,
+    #[error("a worker did not report its sessions within {s} s", s = PATIENCE.as_secs())]
+    NoSnapshot,
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    reader: FramedRead<OwnedReadHalf, ShardCodec>,
+    frames: mpsc::Sender<FromShard>,
+    writer: JoinHandle<()>,
+    heard: Instant,
+}
+
+impl Connection {
+    /// The next frame, or why there will be none. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<ToShard, LinkError> {
+        let frame = futures::StreamExt::next(&mut self.reader);
+        let frame = tokio::time::timeout_at(self.heard + PATIENCE, frame)
+            .await
+            .map_err(|_| LinkError::Silent)?;
+        let frame = frame.ok_or(LinkError::Closed)??;
+        self.heard = Instant::now();
+        Ok(frame)
+    }
+
+    /// Queues a frame.
+    pub(crate) fn say(&self, frame: FromShard) -> Result<(), LinkError> {
+        self.frames.try_send(frame).map_err(|_| LinkError::Unread)
+    }
+
+    /// Closes after what was said has been written, or after `patience`.
+    pub(crate) async fn finish(self, patience: Duration) {
+        let Self { frames, writer, .. } = self;
+        drop(frames);
+        // Whether it was written in time changes nothing any more.
+        let _ = timeout(patience, writer).await;
+    }
+}
+
+/// Dials until the control plane accepts.
+pub(crate) async fn dial(path: PathBuf, hello: Hello) -> Connection {
+    let mut pause = PAUSE_MIN;
+    let mut said = String::new();
+    loop {
+        let error = match timeout(PATIENCE, attempt(&path, &hello)).await {
+            Ok(Ok(connection)) => return connection,
+            Ok(Err(error)) => error,
+            Err(_) => LinkError::Silent,
+        };
+        let error = error.to_string();
+        if error == said {
+            tracing::debug!(socket = %path.display(), %error, "still no control plane");
+        } else {
+            tracing::warn!(socket = %path.display(), %error, "no control plane; trying again until there is one");
+            said = error;
+        }
+        sleep(pause).await;
+        pause = (2 * pause).min(PAUSE_MAX);
+    }
+}
+
+async fn attempt(path: &PathBuf, hello: &Hello) -> Result<Connection, LinkError> {
+    let stream = UnixStream::connect(path).await.map_err(LinkError::Connect)?;
+    let (reader, writer) = stream.into_split();
+    let mut reader = FramedRead::new(reader, ShardCodec);
+    let mut writer = FramedWrite::new(writer, ShardCodec);
+    writer.send(FromShard::Hello(hello.clone())).await?;
+    match futures::StreamExt::next(&mut reader)
+        .await
+        .ok_or(LinkError::Closed)??
+    {
+        ToShard::Welcome(version) if version.major == VERSION.major => {}
+        ToShard::Welcome(version) => return Err(LinkError::Version(version.major)),
+        ToShard::Refused(reason) => return Err(LinkError::Refused(reason)),
+        ToShard::Command(_) | ToShard::Ping(_) => return Err(LinkError::OutOfTurn),
+    }
+    let (frames, waiting) = mpsc::channel(FRAMES);
+    let writer = tokio::spawn(write(writer, waiting));
+    Ok(Connection {
+        reader,
+        frames,
+        writer,
+        heard: Instant::now(),
+    })
+}
+
+/// Ends when the connection is dropped and all is written, or when the other side doesn't take it.
+async fn write(mut writer: FramedWrite<OwnedWriteHalf, ShardCodec>, mut waiting: mpsc::Receiver<FromShard>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while waiting.recv_many(&mut batch, BATCH).await > 0 {
+        match timeout(PATIENCE, write_batch(&mut writer, &mut batch)).await {
+            Ok(Ok(())) => {}
+            // The reader learns of it too, or finds the queue closed.
+            Ok(Err(error)) => return tracing::debug!(%error, "writing to the control plane failed"),
+            Err(_) => return tracing::debug!("the control plane doesn't read"),
+        }
+    }
+}
+
+async fn write_batch(
+    writer: &mut FramedWrite<OwnedWriteHalf, ShardCodec>,
+    batch: &mut Vec<FromShard>,
+) -> Result<(), FrameError> {
+    for frame in batch.drain(..) {
+        match writer.feed(frame).await {
+            Err(error @ FrameError::Oversized(_)) => tracing::error!(%error, "a frame could not be sent"),
+            result => result?,
+        }
+    }
+    writer.flush().await
+}

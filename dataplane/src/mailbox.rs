@@ -1,0 +1,163 @@
+//! How threads talk: bounded queues without locks, and a wake-up.
+//!
+//! | queue | capacity | when full |
+//! |---|---|---|
+//! | orders to a worker | [`ORDERS`] | the sender, the control thread, waits; media doesn't |
+//! | handovers to a worker | [`HANDOVERS`] | the newest is dropped and counted |
+//! | reports of all workers | [`REPORTS`] | the report is dropped, and the control link starts over with a snapshot |
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+use tokio::sync::Notify;
+use weever_core::Handover;
+use weever_proto::{Command, Event, SessionSnapshot, TrackStats, WorkerId, WorkerStats};
+
+/// A burst of commands: a room of a thousand viewers that gets one more track.
+const ORDERS: usize = 4096;
+/// Some seconds of bursts of a busy room.
+const HANDOVERS: usize = 8192;
+/// Events of a room of thousands that comes up at once.
+const REPORTS: usize = 16384;
+
+/// What the control thread wants of a worker.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Command(Command),
+    /// Report all sessions; events from then on are news to whoever reads the snapshot.
+    Snapshot,
+    /// Report the counters.
+    Stats,
+    /// End the thread. Sessions end without a word.
+    Stop,
+}
+
+/// What a worker tells the control thread.
+#[derive(Debug)]
+pub(crate) enum Report {
+    Event(Event),
+    Snapshot(Vec<SessionSnapshot>),
+    Stats(Box<WorkerStats>, Vec<TrackStats>),
+}
+
+/// A worker's way in.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    orders: ArrayQueue<Order>,
+    handovers: ArrayQueue<Handover>,
+    handovers_dropped: AtomicU64,
+    wake: Notify,
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            orders: ArrayQueue::new(ORDERS),
+            handovers: ArrayQueue::new(HANDOVERS),
+            handovers_dropped: AtomicU64::new(0),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Gives it back when the queue is full.
+    pub(crate) fn order(&self, order: Order) -> Result<(), Order> {
+        self.orders.push(order)?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn hand_over(&self, handover: Handover) {
+        match self.handovers.push(handover) {
+            Ok(()) => self.wake.notify_one(),
+            Err(_) => _ = self.handovers_dropped.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn next_order(&self) -> Option<Order> {
+        self.orders.pop()
+    }
+
+    pub(crate) fn next_handover(&self) -> Option<Handover> {
+        self.handovers.pop()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.orders.is_empty() && self.handovers.is_empty()
+    }
+
+    pub(crate) fn handovers_dropped(&self) -> u64 {
+        self.handovers_dropped.load(Ordering::Relaxed)
+    }
+
+    /// Returns at once when something was put in since the last call.
+    pub(crate) async fn filled(&self) {
+        self.wake.notified().await;
+    }
+}
+
+/// All workers' way to the control thread.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    queue: ArrayQueue<(WorkerId, Report)>,
+    overflowed: AtomicBool,
+    wake: Notify,
+}
+
+impl Reports {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: ArrayQueue::new(REPORTS),
+            overflowed: AtomicBool::new(false),
+            wake: Notify::new(),
+        }
+    }
+
+    pub(crate) fn report(&self, worker: WorkerId, report: Report) {
+        if self.queue.push((worker, report)).is_err() {
+            self.overflowed.store(true, Ordering::Relaxed);
+        }
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn next(&self) -> Option<(WorkerId, Report)> {
+        self.queue.pop()
+    }
+
+    /// Whether a report was lost since the last call.
+    pub(crate) fn take_overflow(&self) -> bool {
+        self.overflowed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Returns at once when something was reported since the last call.
+    pub(crate) async fn filled(&self) {
+        self.wake.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_mailbox_gives_the_order_back() {
+        let mailbox = Mailbox::new();
+        for _ in 0..ORDERS {
+            assert!(mailbox.order(Order::Stats).is_ok());
+        }
+        assert!(matches!(mailbox.order(Order::Stop), Err(Order::Stop)));
+        assert!(mailbox.next_order().is_some());
+        assert!(mailbox.order(Order::Stop).is_ok());
+    }
+
+    #[test]
+    fn lost_reports_are_noticed_once() {
+        let reports = Reports::new();
+        for _ in 0..REPORTS {
+            reports.report(WorkerId(0), Report::Snapshot(Vec::new()));
+        }
+        assert!(!reports.take_overflow());
+        reports.report(WorkerId(0), Report::Snapshot(Vec::new()));
+        assert!(reports.take_overflow());
+        assert!(!reports.take_overflow());
+    }
+}

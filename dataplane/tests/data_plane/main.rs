@@ -1,0 +1,13 @@
+//! A whole data plane, from its Unix socket to its UDP sockets: real threads, a control plane that the test plays, and
+//! clients that check connectivity as ICE does.
+#![allow(clippy::unwrap_used, clippy::panic)] // all of this is test code
+
+mod data_plane;
+mod drain;
+mod link;
+mod media;
+mod played_control_plane;
+mod stun_client;
+
+/// Longer than any of this takes on the slowest machine.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
