@@ -1,0 +1,303 @@
+//! What the rooms are told, and what they say.
+
+use std::fmt;
+use std::time::Duration;
+
+use weever_proto::{Command, Event, Hello, Role, SessionSnapshot, TrackId};
+
+use crate::names::{FullId, RoomName};
+use crate::sdp::Description;
+
+/// Pairs a reply with the request that it answers. Made by the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A data plane's connection, not its process: a reconnect has a new one. Made by the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u64);
+
+/// The unguessable part of a session's URL: 128 random bits, as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionKey(pub u128);
+
+impl SessionKey {
+    /// Reads exactly what [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        if text.len() != 32 || !text.bytes().all(hex) {
+            return None;
+        }
+        u128::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A key opens its session: logs get none of it.
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionKey(..)")
+    }
+}
+
+/// Somebody wants in.
+#[derive(Debug)]
+pub struct Join {
+    /// To be named in the reply.
+    pub request: RequestId,
+    /// Which way their media goes.
+    pub role: Role,
+    /// Where to.
+    pub room: RoomName,
+    /// As whom.
+    pub id: FullId,
+    /// Read by [`Description::parse`].
+    pub offer: Description,
+    /// Players: whose media the slots show (Full ID or ID); default the longest live.
+    pub from: Option<String>,
+}
+
+/// What happened, or is wanted.
+#[derive(Debug)]
+pub enum Action {
+    /// POST. Answered by [`Reply::Created`] or [`Reply::Refused`], maybe only after the data plane has answered.
+    Join(Box<Join>),
+    /// PATCH.
+    Trickle {
+        /// To be named in the reply.
+        request: RequestId,
+        /// Of the URL.
+        key: SessionKey,
+        /// The header, as it came.
+        if_match: Option<String>,
+        /// The body (RFC 8840 §9).
+        fragment: String,
+    },
+    /// DELETE.
+    Leave {
+        /// To be named in the reply.
+        request: RequestId,
+        /// Of the URL.
+        key: SessionKey,
+    },
+    /// GET and HEAD.
+    Inspect {
+        /// To be named in the reply.
+        request: RequestId,
+        /// Of the URL.
+        key: SessionKey,
+    },
+    /// An operator makes a room.
+    CreateRoom {
+        /// To be named in the reply.
+        request: RequestId,
+        /// Its name.
+        room: RoomName,
+    },
+    /// An operator disconnects a room, or one session of it.
+    Disconnect {
+        /// To be named in the reply.
+        request: RequestId,
+        /// The room.
+        room: RoomName,
+        /// One of its sessions; `None` for all.
+        who: Option<(Role, FullId)>,
+    },
+    /// A data plane connected and was found in order. Its snapshot follows.
+    ShardUp {
+        /// Its connection.
+        shard: ShardId,
+        /// What it said of itself.
+        hello: Box<Hello>,
+    },
+    /// One session that it holds.
+    Snapshot {
+        /// Its connection.
+        shard: ShardId,
+        /// The session.
+        session: Box<SessionSnapshot>,
+    },
+    /// That was all; from now on it takes new sessions.
+    SnapshotEnd {
+        /// Its connection.
+        shard: ShardId,
+    },
+    /// The connection is gone.
+    ShardDown {
+        /// Which.
+        shard: ShardId,
+    },
+    /// Something happened to a session of a data plane.
+    Event {
+        /// Its connection.
+        shard: ShardId,
+        /// What.
+        event: Event,
+    },
+    /// From now on nobody is let in.
+    Drain,
+    /// The time of [`crate::rooms::Rooms::next_tick`] has come.
+    Tick,
+}
+
+/// What is to be done about it.
+#[derive(Debug)]
+pub enum Effect {
+    /// To be sent to a data plane.
+    Command {
+        /// Its connection.
+        shard: ShardId,
+        /// What it is to do.
+        command: Box<Command>,
+    },
+    /// To be given to who asked.
+    Reply {
+        /// Who.
+        request: RequestId,
+        /// What.
+        reply: Reply,
+    },
+    /// For logs, metrics, event streams.
+    Notice(Notice),
+}
+
+/// The outcome of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// 201
+    Created {
+        /// The SDP answer.
+        answer: String,
+        /// For the Location.
+        key: SessionKey,
+        /// Strong, with its quotes.
+        etag: String,
+    },
+    /// 204: the candidates were taken.
+    Trickled,
+    /// 200: new ICE credentials.
+    Restarted {
+        /// The body.
+        fragment: String,
+        /// Strong, with its quotes.
+        etag: String,
+    },
+    /// 200: gone, or made.
+    Done,
+    /// 200: how a session is.
+    Found(SessionStatus),
+    /// No.
+    Refused(Refused),
+}
+
+/// What GET on a session's URL tells its client.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct SessionStatus {
+    /// The room's name.
+    pub room: String,
+    /// The Full ID.
+    pub id: String,
+    /// `publisher` or `subscriber`.
+    pub role: &'static str,
+    /// Whether its media connection stands.
+    pub connected: bool,
+    /// Full IDs of the room's publishers, longest there first.
+    pub publishers: Vec<String>,
+    /// How many subscribe in the room.
+    pub subscribers: usize,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The HTTP status.
+    pub status: u16,
+    /// What and where, and what to do.
+    pub detail: String,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refused {
+    pub(crate) fn new(status: u16, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), retry_after: None }
+    }
+
+    pub(crate) fn later(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self { status: 503, detail: detail.into(), retry_after: Some(retry_after) }
+    }
+}
+
+/// A change of state that others may want to know of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A name was taken: the answer is on its way.
+    Joined {
+        /// The room.
+        room: RoomName,
+        /// Which way media goes.
+        role: Role,
+        /// Who.
+        id: FullId,
+    },
+    /// Media can flow.
+    Connected {
+        /// The room.
+        room: RoomName,
+        /// Which way media goes.
+        role: Role,
+        /// Who.
+        id: FullId,
+    },
+    /// Gone.
+    Left {
+        /// The room.
+        room: RoomName,
+        /// Which way media went.
+        role: Role,
+        /// Who.
+        id: FullId,
+        /// `left`, `stopped`, `replaced`, `disconnected`, `shard-lost`, `unanswered-offer`, or the data plane's word.
+        reason: &'static str,
+    },
+    /// The first packet of a track came.
+    TrackLive {
+        /// The room.
+        room: RoomName,
+        /// Whose.
+        id: FullId,
+        /// Which.
+        track: TrackId,
+    },
+    /// A track ended.
+    TrackGone {
+        /// The room.
+        room: RoomName,
+        /// Whose.
+        id: FullId,
+        /// Which.
+        track: TrackId,
+    },
+    /// Its first session is there.
+    RoomOpened(RoomName),
+    /// Its last session has left.
+    RoomClosed(RoomName),
+    /// A data plane takes sessions.
+    ShardReady {
+        /// Its name.
+        name: String,
+        /// Sessions that it already had.
+        sessions: usize,
+    },
+    /// A data plane is gone, and its sessions with it.
+    ShardLost {
+        /// Its name.
+        name: String,
+        /// How many sessions.
+        sessions: usize,
+    },
+}
