@@ -106,15 +106,12 @@
       const nav = document.createElement("nav");
       nav.setAttribute("aria-label", "Pages");
       const here = location.pathname.split("/").pop();
-      // The room and the name travel along from page to page.
-      const query = new URLSearchParams();
-      for (const key of ["room", "id"]) {
-        const value = new URLSearchParams(location.search).get(key);
-        if (value) query.set(key, value);
-      }
+      // The room travels along from page to page. (The name doesn't: who watches should not be named as who publishes.)
+      const room = new URLSearchParams(location.search).get("room");
+      const query = room ? `?${new URLSearchParams({ room })}` : "";
       for (const [page, title] of PAGES) {
         const link = document.createElement("a");
-        link.href = query.size ? `${page}?${query}` : page;
+        link.href = page + query;
         link.textContent = title;
         if (page === here) link.setAttribute("aria-current", "page");
         nav.append(link);

@@ -17,25 +17,35 @@ function remember(key, value) {
 
 /**
  * Prefills the form from the query and from last time, checks it, and calls `join({ room, id, fullId, token })`.
- * Fields are inputs named `room`, `id` and `token`. `guest` makes up a name when none is given.
+ * Fields are inputs named `room`, `id` and `token`. `guest` makes up a name when none is given. `named: false` is for pages
+ * that only watch: they don't take the remembered name, since nobody is sent what is published under their own name, and
+ * trying Weever out in two tabs would show nothing.
  */
 export class JoinForm {
-  constructor(form, join, { guest = "guest" } = {}) {
+  constructor(form, join, { guest = "guest", named = true } = {}) {
     this.form = form;
     this.guest = guest;
+    this.named = named;
     const { room, id, token } = form.elements;
     if (room) room.value = params.get("room") || remember("room") || "lobby";
-    if (id) id.value = params.get("id") || remember("id") || "";
+    if (id) id.value = params.get("id") || (named && remember("id")) || "";
     if (token) {
       token.value = params.get("token") ?? "";
-      if (token.value) token.closest("details")?.setAttribute("open", "");
     }
+    if (token?.value || params.get("id")) token?.closest("details")?.setAttribute("open", "");
     hideToken();
     for (const input of [room, id, token]) input?.addEventListener("input", () => this.#mark(input, ""));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.submit(join);
     });
+  }
+
+  /** Switches between taking the remembered name and making one up; what the user typed stays. */
+  setNamed(named) {
+    const { id } = this.form.elements;
+    if (id.value === remember("id") || id.value === "") id.value = named ? remember("id") : (params.get("id") ?? "");
+    this.named = named;
   }
 
   /** Starts without a click when the address says `auto=1`. */
@@ -58,7 +68,7 @@ export class JoinForm {
       }
     }
     if (room) remember("room", room.value);
-    if (id && !id.value.startsWith(`${this.guest}-`)) remember("id", id.value);
+    if (id && this.named && !id.value.startsWith(`${this.guest}-`)) remember("id", id.value);
     this.busy = true;
     try {
       await join({ room: room?.value, id: id?.value, fullId: id && fullIdOf(id.value), token: token?.value ?? "" });

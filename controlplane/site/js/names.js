@@ -33,6 +33,11 @@ export function screenIdOf(fullId) {
   return [`${name}-screen`, ...rest].join("+");
 }
 
+/** The ID of a Full ID: what tokens belong to, and whose media one is never sent. */
+export function baseOf(fullId) {
+  return fullId.split("+")[0].replace(/-screen$/, "");
+}
+
 /** How a Full ID is shown to people. */
 export function displayName(fullId) {
   const name = fullId.split("+")[0];

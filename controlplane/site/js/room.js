@@ -1,6 +1,6 @@
 // What pages say about a connection and its room: the status line, and who comes and goes.
 
-import { displayName } from "./names.js";
+import { baseOf, displayName, screenIdOf } from "./names.js";
 import { toast } from "./ui.js";
 
 const WORDS = {
@@ -24,6 +24,20 @@ export function showStatus(connection, element, words = {}) {
 export function announceMembers(subscriber, isOwn = () => false) {
   subscriber.addEventListener("join", ({ detail: { id } }) => isOwn(id) || toast(`${displayName(id)} joined`, "joined"));
   subscriber.addEventListener("left", ({ detail: { id } }) => isOwn(id) || toast(`${displayName(id)} left`, "left"));
+}
+
+/**
+ * Nobody is sent the media of their own ID. Somebody who tries Weever out in two tabs under one name would see nothing:
+ * shows `element` then, which explains it.
+ */
+export function explainOwnName(subscriber, element) {
+  const { fullId } = subscriber;
+  const isTwin = (id) => baseOf(id) === baseOf(fullId) && id !== fullId && id !== screenIdOf(fullId);
+  const look = async () => {
+    const info = await subscriber.info();
+    if (info) element.hidden = !info.publishers?.some(isTwin);
+  };
+  for (const event of ["tracks", "join", "left"]) subscriber.addEventListener(event, look);
 }
 
 /**

@@ -1,7 +1,7 @@
 // Audio chat: like the conference, with sound only. The publisher's offer simply has no picture in it.
 
 import { JoinForm } from "../join.js";
-import { announceMembers, showStatus, started } from "../room.js";
+import { announceMembers, explainOwnName, showStatus, started } from "../room.js";
 import { muteButtons, Studio } from "../studio.js";
 import { Subscriber } from "../subscriber.js";
 import { TileGrid } from "../tile.js";
@@ -25,6 +25,7 @@ async function join({ room, fullId, token }) {
     const count = grid.remoteCount + (publisher ? 1 : 0);
     document.getElementById("people").textContent = count === 1 ? "1 voice" : `${count} voices`;
   });
+  explainOwnName(subscriber, document.getElementById("own-name"));
   announceMembers(subscriber, (id) => id === fullId);
   showStatus(subscriber, document.getElementById("status"));
 

@@ -2,7 +2,7 @@
 // GET on the session's own URL (the `Location` that the POST answered): `{ ..., "subscribers": n }`.
 
 import { JoinForm } from "../join.js";
-import { announceMembers, showStatus, started } from "../room.js";
+import { announceMembers, explainOwnName, showStatus, started } from "../room.js";
 import { muteButtons, Studio } from "../studio.js";
 import { Subscriber } from "../subscriber.js";
 import { TileGrid } from "../tile.js";
@@ -20,11 +20,11 @@ const empty = document.getElementById("empty");
 const showRole = () => {
   form.dataset.role = form.elements.role.value;
   form.querySelector("[type=submit] span").textContent = isHost() ? "Go on air" : "Watch";
+  joinForm.setNamed(isHost());
 };
+const joinForm = new JoinForm(form, join, { guest: "guest" });
 form.addEventListener("change", showRole);
 showRole();
-
-const joinForm = new JoinForm(form, join, { guest: "guest" });
 joinForm.autoStart();
 
 function isHost() {
@@ -76,6 +76,7 @@ async function viewer({ room, fullId, token }, grid) {
   grid.follow(subscriber);
   const change = () => (empty.hidden = grid.count > 0);
   grid.addEventListener("change", change);
+  explainOwnName(subscriber, document.getElementById("own-name"));
   announceMembers(subscriber);
   showStatus(subscriber, document.getElementById("status"), { live: "Watching" });
   await started(subscriber);

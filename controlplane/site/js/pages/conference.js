@@ -4,7 +4,7 @@
 import { openScreen, stopStream } from "../capture.js";
 import { JoinForm } from "../join.js";
 import { screenIdOf } from "../names.js";
-import { announceMembers, showStatus, started } from "../room.js";
+import { announceMembers, explainOwnName, showStatus, started } from "../room.js";
 import { muteButtons, Studio } from "../studio.js";
 import { Subscriber } from "../subscriber.js";
 import { Tile, TileGrid } from "../tile.js";
@@ -30,6 +30,7 @@ async function join({ room, fullId, token }) {
     const count = grid.remoteCount + own;
     document.getElementById("people").textContent = count === 1 ? "1 person" : `${count} people`;
   });
+  explainOwnName(subscriber, document.getElementById("own-name"));
   announceMembers(subscriber, (id) => ownIds.includes(id));
   showStatus(subscriber, document.getElementById("status"));
 

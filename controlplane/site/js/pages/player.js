@@ -10,7 +10,7 @@ const form = document.getElementById("join");
 const status = document.getElementById("status");
 form.elements.from.value = params.get("from") ?? "";
 
-const joinForm = new JoinForm(form, play, { guest: "player" });
+const joinForm = new JoinForm(form, play, { guest: "player", named: false });
 joinForm.autoStart();
 
 async function play({ room, fullId, token }) {

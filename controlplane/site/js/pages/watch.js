@@ -1,7 +1,7 @@
 // Watch: everybody who publishes in a room, in one PeerConnection. See ../subscriber.js for the protocol.
 
 import { JoinForm } from "../join.js";
-import { announceMembers, showStatus, started } from "../room.js";
+import { announceMembers, explainOwnName, showStatus, started } from "../room.js";
 import { Subscriber } from "../subscriber.js";
 import { TileGrid } from "../tile.js";
 import { controlButton, copyText, linkTo, showView } from "../ui.js";
@@ -9,7 +9,7 @@ import { controlButton, copyText, linkTo, showView } from "../ui.js";
 const empty = document.getElementById("empty");
 const people = document.getElementById("people");
 
-const joinForm = new JoinForm(document.getElementById("join"), watch, { guest: "viewer" });
+const joinForm = new JoinForm(document.getElementById("join"), watch, { guest: "viewer", named: false });
 joinForm.autoStart();
 
 async function watch({ room, fullId, token }) {
@@ -20,6 +20,7 @@ async function watch({ room, fullId, token }) {
     empty.hidden = grid.count > 0;
     people.textContent = grid.count === 1 ? "1 on air" : `${grid.count} on air`;
   });
+  explainOwnName(subscriber, document.getElementById("own-name"));
   announceMembers(subscriber);
   showStatus(subscriber, document.getElementById("status"));
   subscriber.addEventListener("state", ({ detail }) => {
