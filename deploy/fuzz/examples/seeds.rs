@@ -5,6 +5,7 @@ mod seeds {
     pub(crate) mod ipc;
     pub(crate) mod media;
     pub(crate) mod transport;
+    pub(crate) mod worker;
 }
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ fn main() -> std::io::Result<()> {
         ("red", seeds::media::red()),
         ("to_shard", seeds::ipc::to_shard()),
         ("from_shard", seeds::ipc::from_shard()),
+        ("worker", seeds::worker::worker()),
     ] {
         let folder = root.join(target);
         std::fs::create_dir_all(&folder)?;

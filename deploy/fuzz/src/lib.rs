@@ -4,9 +4,11 @@
 
 mod ipc;
 mod wire;
+mod worker;
 
 pub use ipc::{from_shard, to_shard};
 pub use wire::{payload, red, rtcp, rtp, stun};
+pub use worker::worker;
 
 /// A target by its name, which is also that of its binary and of its folder under `corpus/`.
 pub type Target = (&'static str, fn(&[u8]));
@@ -20,4 +22,5 @@ pub const TARGETS: &[Target] = &[
     ("red", red),
     ("to_shard", to_shard),
     ("from_shard", from_shard),
+    ("worker", worker),
 ];
