@@ -3,10 +3,14 @@
 //! | queue | capacity | when full |
 //! |---|---|---|
 //! | orders to a worker | [`ORDERS`] | the sender, the control thread, waits; media doesn't |
-//! | handovers to a worker | [`HANDOVERS`] | the newest is dropped and counted |
+//! | media handed over to a worker | [`MEDIA`] | the newest is dropped and counted |
+//! | requests handed over to a worker | [`REQUESTS`] | fatal: that worker has stopped working |
 //! | reports of all workers | [`REPORTS`] | the report is dropped, and the control link starts over with a snapshot |
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{
+    io,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 use crossbeam::queue::ArrayQueue;
 use tokio::sync::Notify;
@@ -15,8 +19,10 @@ use weever_proto::{Command, Event, SessionSnapshot, TrackStats, WorkerId, Worker
 
 /// A burst of commands: a room of a thousand viewers that gets one more track.
 const ORDERS: usize = 4096;
-/// Some seconds of bursts of a busy room.
-const HANDOVERS: usize = 8192;
+/// Bursts of a hundred tracks for some seconds.
+const MEDIA: usize = 8192;
+/// Requests are made once a track, keyframes twice a second.
+const REQUESTS: usize = 8192;
 /// Events of a room of thousands that comes up at once.
 const REPORTS: usize = 16384;
 
@@ -44,8 +50,9 @@ pub(crate) enum Report {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     orders: ArrayQueue<Order>,
-    handovers: ArrayQueue<Handover>,
-    handovers_dropped: AtomicU64,
+    media: ArrayQueue<Handover>,
+    media_dropped: AtomicU64,
+    requests: ArrayQueue<Handover>,
     wake: Notify,
 }
 
@@ -53,8 +60,9 @@ impl Mailbox {
     pub(crate) fn new() -> Self {
         Self {
             orders: ArrayQueue::new(ORDERS),
-            handovers: ArrayQueue::new(HANDOVERS),
-            handovers_dropped: AtomicU64::new(0),
+            media: ArrayQueue::new(MEDIA),
+            media_dropped: AtomicU64::new(0),
+            requests: ArrayQueue::new(REQUESTS),
             wake: Notify::new(),
         }
     }
@@ -66,11 +74,16 @@ impl Mailbox {
         Ok(())
     }
 
-    pub(crate) fn hand_over(&self, handover: Handover) {
-        match self.handovers.push(handover) {
-            Ok(()) => self.wake.notify_one(),
-            Err(_) => _ = self.handovers_dropped.fetch_add(1, Ordering::Relaxed),
+    /// Fails when the worker takes no requests any more.
+    pub(crate) fn hand_over(&self, handover: Handover) -> io::Result<()> {
+        if !handover.is_media() {
+            let full = |_| io::Error::other("another worker takes no requests any more");
+            self.requests.push(handover).map_err(full)?;
+        } else if self.media.push(handover).is_err() {
+            self.media_dropped.fetch_add(1, Ordering::Relaxed);
         }
+        self.wake.notify_one();
+        Ok(())
     }
 
     pub(crate) fn next_order(&self) -> Option<Order> {
@@ -78,15 +91,15 @@ impl Mailbox {
     }
 
     pub(crate) fn next_handover(&self) -> Option<Handover> {
-        self.handovers.pop()
+        self.requests.pop().or_else(|| self.media.pop())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.orders.is_empty() && self.handovers.is_empty()
+        self.orders.is_empty() && self.requests.is_empty() && self.media.is_empty()
     }
 
-    pub(crate) fn handovers_dropped(&self) -> u64 {
-        self.handovers_dropped.load(Ordering::Relaxed)
+    pub(crate) fn media_dropped(&self) -> u64 {
+        self.media_dropped.load(Ordering::Relaxed)
     }
 
     /// Returns at once when something was put in since the last call.

@@ -206,7 +206,7 @@ impl Turn {
         }
         while let Some((to, handover)) = worker.poll_handover() {
             if let Some(mailbox) = mailboxes.get(usize::from(to.0)) {
-                mailbox.hand_over(handover);
+                mailbox.hand_over(handover)?;
             }
         }
         Ok(
@@ -249,7 +249,7 @@ impl Turn {
             .extend(sockets.map(|(reason, count)| (reason.to_owned(), count)));
         stats
             .drops
-            .push(("handover-queue-full".to_owned(), mailbox.handovers_dropped()));
+            .push(("handover-queue-full".to_owned(), mailbox.media_dropped()));
         stats.drops.truncate(MAX_DROP_REASONS);
         self.reports
             .report(self.id, Report::Stats(Box::new(stats), self.worker.track_stats()));

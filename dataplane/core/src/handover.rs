@@ -16,6 +16,17 @@ pub struct Handover {
     pub(crate) body: Body,
 }
 
+impl Handover {
+    /// True: a packet or report of a stream, whose loss is a loss like any other. False: a request that is made once and
+    /// must arrive.
+    pub fn is_media(&self) -> bool {
+        match self.body {
+            Body::Burst(_) | Body::SenderReport(_) => true,
+            Body::Follow(_) | Body::Unfollow | Body::RequestKeyframe => false,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Body {
     /// Viewer's worker → publisher's: send me this track.
