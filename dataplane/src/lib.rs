@@ -16,7 +16,7 @@ use std::future::Future;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use settings::Settings;
+pub use settings::{Invocation, Settings, SettingsError};
 pub use start::{RunError, serve};
 pub use worker::WorkerError;
 
