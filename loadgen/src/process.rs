@@ -10,10 +10,26 @@ pub(crate) struct Sample {
     pub(crate) pid: u32,
     /// `weever dataplane`
     pub(crate) name: String,
-    /// On a CPU so far, all threads.
-    pub(crate) cpu: Duration,
+    /// On a CPU so far, each thread by its id.
+    pub(crate) cpu: BTreeMap<u32, Duration>,
     /// Resident memory, bytes.
     pub(crate) rss: u64,
+}
+
+impl Sample {
+    /// On a CPU since an earlier sample of the same process. What threads did that ended meanwhile is not in it.
+    pub(crate) fn spent_since(&self, earlier: Option<&Self>) -> Duration {
+        let before = |thread| {
+            earlier
+                .and_then(|sample| sample.cpu.get(thread))
+                .copied()
+                .unwrap_or_default()
+        };
+        self.cpu
+            .iter()
+            .map(|(thread, cpu)| cpu.saturating_sub(before(thread)))
+            .sum()
+    }
 }
 
 /// A process and all that descend from it. Empty when it is gone.
@@ -69,19 +85,18 @@ fn sample(pid: u32) -> Option<Sample> {
     })
 }
 
-/// Nanoseconds on a CPU of every thread; threads that ended are not in it.
-fn cpu(pid: u32) -> Duration {
+fn cpu(pid: u32) -> BTreeMap<u32, Duration> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Duration::ZERO;
+        return BTreeMap::new();
     };
-    let ns = tasks
+    tasks
         .flatten()
         .filter_map(|task| {
             let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            schedstat.split_whitespace().next()?.parse::<u64>().ok()
+            let ns = schedstat.split_whitespace().next()?.parse().ok()?;
+            Some((task.file_name().to_str()?.parse().ok()?, Duration::from_nanos(ns)))
         })
-        .sum();
-    Duration::from_nanos(ns)
+        .collect()
 }
 
 /// The program and its first word, if that is not a flag.
@@ -109,10 +124,32 @@ mod tests {
         assert_eq!(before.pid, std::process::id());
         assert!(before.rss > 100 * 1024);
         let mut sum = 0u64;
-        while own().unwrap().cpu < before.cpu + Duration::from_millis(20) {
+        while own().unwrap().spent_since(Some(&before)) < Duration::from_millis(20) {
             sum = (0..10_000).fold(sum, |sum, n| sum.wrapping_mul(31).wrapping_add(n));
         }
-        assert!(own().unwrap().cpu > before.cpu, "{sum}");
+        assert!(
+            own().unwrap().spent_since(None) >= Duration::from_millis(20),
+            "{sum}"
+        );
+    }
+
+    #[test]
+    fn a_thread_that_ended_takes_nothing_away() {
+        let sample = |threads: &[(u32, u64)]| Sample {
+            pid: 1,
+            name: String::new(),
+            cpu: threads
+                .iter()
+                .map(|(id, ms)| (*id, Duration::from_millis(*ms)))
+                .collect(),
+            rss: 0,
+        };
+        let later = sample(&[(1, 30), (3, 5)]);
+        assert_eq!(
+            later.spent_since(Some(&sample(&[(1, 10), (2, 500)]))),
+            Duration::from_millis(25)
+        );
+        assert_eq!(later.spent_since(None), Duration::from_millis(35));
     }
 
     #[test]

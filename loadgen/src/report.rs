@@ -165,7 +165,7 @@ impl Report {
             generator_cpu_percent: costs
                 .generator
                 .as_ref()
-                .map(|(start, end)| end.cpu.saturating_sub(start.cpu).as_secs_f64() / seconds * 100.0),
+                .map(|(start, end)| end.spent_since(Some(start)).as_secs_f64() / seconds * 100.0),
         }
     }
 
@@ -285,9 +285,7 @@ fn server_costs(costs: &Costs, packets: u64) -> Vec<Cost> {
         .iter()
         .map(|end| {
             let start = find(&costs.start, end.pid);
-            let spent = end
-                .cpu
-                .saturating_sub(start.map_or(Duration::ZERO, |start| start.cpu));
+            let spent = end.spent_since(start.as_ref());
             let rss_before = find(&costs.before, end.pid).map_or(0, |before| before.rss);
             Cost {
                 pid: end.pid,
@@ -309,7 +307,7 @@ mod tests {
         Sample {
             pid: 1,
             name: "server".into(),
-            cpu: Duration::from_millis(cpu_ms),
+            cpu: [(1, Duration::from_millis(cpu_ms))].into(),
             rss,
         }
     }

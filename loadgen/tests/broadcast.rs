@@ -1,0 +1,379 @@
+//! The program against a small server of the test's own, which loses and delays what it is told to.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Output as Finished};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use str0m::change::SdpOffer;
+use str0m::media::{KeyframeRequestKind, Mid, Pt};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, Input, Output, Rtc};
+
+const TURN: Duration = Duration::from_millis(1);
+
+/// What the server does to packets on their way to viewers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Faults {
+    /// Every so many packets one is lost.
+    lose_every: Option<u64>,
+    delay: Duration,
+    /// Viewers after so many are refused.
+    viewers_max: Option<usize>,
+}
+
+struct Session {
+    rtc: Rtc,
+    publisher: bool,
+    mid: Option<Mid>,
+    pt: Option<Pt>,
+}
+
+struct Forwarder {
+    socket: UdpSocket,
+    address: SocketAddr,
+    sessions: Vec<Session>,
+    waiting: VecDeque<(Instant, RtpPacket)>,
+    count: u64,
+    faults: Faults,
+}
+
+type Question = (String, String, mpsc::Sender<String>);
+
+/// A server that forwards one publisher's video, until it is dropped.
+struct Server {
+    port: u16,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(faults: Faults) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ask, questions) = mpsc::channel();
+        let (stopped, stopped_too) = (stop.clone(), stop.clone());
+        let http = thread::spawn(move || serve_http(&listener, &ask, &stopped));
+        let media = thread::spawn(move || Forwarder::new(faults).run(&questions, &stopped_too));
+        Self {
+            port,
+            stop,
+            threads: vec![http, media],
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve_http(listener: &TcpListener, ask: &mpsc::Sender<Question>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                let ask = ask.clone();
+                thread::spawn(move || answer(stream, &ask));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(TURN),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn answer(mut stream: TcpStream, ask: &mpsc::Sender<Question>) {
+    let mut request = Vec::new();
+    let mut part = [0; 4096];
+    let (head, body) = loop {
+        let length = stream.read(&mut part).unwrap();
+        request.extend_from_slice(&part[..length]);
+        let text = String::from_utf8(request.clone()).unwrap();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let wanted = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "))
+            .map_or(0, |n| n.parse().unwrap());
+        if body.len() >= wanted {
+            break (head.to_owned(), body.to_owned());
+        }
+    };
+    let (reply, replied) = mpsc::channel();
+    ask.send((head.lines().next().unwrap().to_owned(), body, reply))
+        .unwrap();
+    stream.write_all(replied.recv().unwrap().as_bytes()).unwrap();
+}
+
+impl Forwarder {
+    fn new(faults: Faults) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(TURN)).unwrap();
+        let address = socket.local_addr().unwrap();
+        Self {
+            socket,
+            address,
+            sessions: Vec::new(),
+            waiting: VecDeque::new(),
+            count: 0,
+            faults,
+        }
+    }
+
+    fn run(mut self, questions: &mpsc::Receiver<Question>, stop: &AtomicBool) {
+        let mut buffer = [0; 2000];
+        while !stop.load(Ordering::Relaxed) {
+            for (line, body, reply) in questions.try_iter() {
+                let _ = reply.send(self.signal(&line, &body));
+            }
+            if let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
+                let receive = Receive::new(Protocol::Udp, source, self.address, &buffer[..length]).unwrap();
+                let input = Input::Receive(Instant::now(), receive);
+                if let Some(session) = self
+                    .sessions
+                    .iter_mut()
+                    .find(|session| session.rtc.accepts(&input))
+                {
+                    session.rtc.handle_input(input).unwrap();
+                }
+            }
+            self.turn();
+            while self
+                .waiting
+                .front()
+                .is_some_and(|(due, _)| *due <= Instant::now())
+            {
+                let (_, packet) = self.waiting.pop_front().unwrap();
+                self.forward(&packet);
+            }
+        }
+    }
+
+    fn signal(&mut self, line: &str, body: &str) -> String {
+        let publisher = line.starts_with("POST /whip");
+        if line.starts_with("DELETE") {
+            return "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into();
+        }
+        let viewers = self.sessions.iter().filter(|session| !session.publisher).count();
+        if !publisher && self.faults.viewers_max.is_some_and(|max| viewers >= max) {
+            return "HTTP/1.1 503 Service Unavailable\r\n\r\nfull".into();
+        }
+        let mut rtc = Rtc::builder()
+            .set_rtp_mode(true)
+            .set_ice_lite(true)
+            .build(Instant::now());
+        rtc.add_local_candidate(Candidate::host(self.address, "udp").unwrap());
+        let answer = rtc
+            .sdp_api()
+            .accept_offer(SdpOffer::from_sdp_string(body).unwrap())
+            .unwrap();
+        self.sessions.push(Session {
+            rtc,
+            publisher,
+            mid: None,
+            pt: None,
+        });
+        format!(
+            "HTTP/1.1 201 Created\r\nLocation: /s/{}\r\n\r\n{}",
+            self.sessions.len(),
+            answer.to_sdp_string()
+        )
+    }
+
+    fn turn(&mut self) {
+        let now = Instant::now();
+        let mut joined = false;
+        for session in &mut self.sessions {
+            session.rtc.handle_input(Input::Timeout(now)).unwrap();
+            loop {
+                match session.rtc.poll_output().unwrap() {
+                    Output::Timeout(_) => break,
+                    Output::Transmit(transmit) => {
+                        self.socket
+                            .send_to(&transmit.contents, transmit.destination)
+                            .unwrap();
+                    }
+                    Output::Event(Event::MediaAdded(media)) => {
+                        session.mid = Some(media.mid);
+                        session.pt = session
+                            .rtc
+                            .media(media.mid)
+                            .unwrap()
+                            .remote_pts()
+                            .first()
+                            .copied();
+                    }
+                    Output::Event(Event::Connected) => joined |= !session.publisher,
+                    Output::Event(Event::RtpPacket(packet)) => {
+                        self.waiting.push_back((now + self.faults.delay, packet));
+                    }
+                    Output::Event(_) => {}
+                }
+            }
+        }
+        if joined {
+            self.ask_for_keyframe();
+        }
+    }
+
+    fn ask_for_keyframe(&mut self) {
+        for session in self.sessions.iter_mut().filter(|session| session.publisher) {
+            let Some(mid) = session.mid else { continue };
+            if let Some(stream) = session.rtc.direct_api().stream_rx_by_mid(mid, None) {
+                stream.request_keyframe(KeyframeRequestKind::Pli);
+            }
+        }
+    }
+
+    fn forward(&mut self, packet: &RtpPacket) {
+        self.count += 1;
+        if self
+            .faults
+            .lose_every
+            .is_some_and(|every| self.count.is_multiple_of(every))
+        {
+            return;
+        }
+        for session in self.sessions.iter_mut().filter(|session| !session.publisher) {
+            let (Some(mid), Some(pt)) = (session.mid, session.pt) else {
+                continue;
+            };
+            let mut api = session.rtc.direct_api();
+            let Some(stream) = api.stream_tx_by_mid(mid, None) else {
+                continue;
+            };
+            let time = packet.header.timestamp;
+            let write = RtpWrite::new(pt, packet.seq_no, time, Instant::now(), packet.payload.clone());
+            stream.write_rtp(write.marker(packet.header.marker));
+        }
+    }
+}
+
+fn broadcast(port: u16, more: &[&str]) -> Finished {
+    Command::new(env!("CARGO_BIN_EXE_weever-loadgen"))
+        .args(["broadcast", "--whip", &format!("http://127.0.0.1:{port}/whip")])
+        .args(["--whep", &format!("http://127.0.0.1:{port}/whep/{{n}}")])
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+fn report(finished: &Finished) -> serde_json::Value {
+    serde_json::from_slice(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"))
+}
+
+#[test]
+fn nothing_is_lost_on_a_good_server() {
+    let server = Server::start(Faults::default());
+    let pid = std::process::id().to_string();
+    let finished = broadcast(
+        server.port,
+        &["--json", "--viewers", "3", "--seconds", "2", "--server-pid", &pid],
+    );
+    assert!(finished.status.success(), "{finished:?}");
+    let report = report(&finished);
+    assert_eq!(report["viewers"]["with_media"], 3, "{report}");
+    assert_eq!(
+        (report["lost"].as_u64(), report["foreign_packets"].as_u64()),
+        (Some(0), Some(0)),
+        "{report}"
+    );
+    // 1 Mbit/s in packets of at most 1100 bytes is about 120 a second.
+    assert!(report["packets"].as_u64().unwrap() > 3 * 100, "{report}");
+    for name in ["join_ms", "first_packet_ms", "first_keyframe_ms"] {
+        assert_eq!(report[name]["count"], 3, "{name}: {report}");
+    }
+    assert!(report["server_ns_per_packet"].as_f64().unwrap() > 0.0, "{report}");
+}
+
+#[test]
+fn one_percent_loss_reads_as_one_percent() {
+    let server = Server::start(Faults {
+        lose_every: Some(100),
+        ..Faults::default()
+    });
+    let finished = broadcast(server.port, &["--json", "--seconds", "5", "--bitrate", "4000"]);
+    let report = report(&finished);
+    let loss = report["loss_percent"].as_f64().unwrap();
+    assert!(
+        report["packets"].as_u64().unwrap() > 1000 && (0.9..=1.1).contains(&loss),
+        "{report}"
+    );
+}
+
+#[test]
+fn fifty_milliseconds_read_as_fifty() {
+    let server = Server::start(Faults {
+        delay: Duration::from_millis(50),
+        ..Faults::default()
+    });
+    let finished = broadcast(server.port, &["--json", "--seconds", "2"]);
+    let report = report(&finished);
+    let delay = report["delay_ms"]["p50"].as_f64().unwrap();
+    assert!((50.0..80.0).contains(&delay), "{report}");
+}
+
+#[test]
+fn viewers_that_are_refused_fail_the_run() {
+    let server = Server::start(Faults {
+        viewers_max: Some(1),
+        ..Faults::default()
+    });
+    let finished = broadcast(server.port, &["--viewers", "3", "--seconds", "1"]);
+    let table = String::from_utf8(finished.stdout).unwrap();
+    assert!(!finished.status.success());
+    assert!(
+        table.contains("1 connected, 1 with media, 2 failed") && table.contains("503: full"),
+        "{table}"
+    );
+}
+
+#[test]
+fn mistakes_are_told_plainly() {
+    let told = |arguments: &[&str]| {
+        let finished = Command::new(env!("CARGO_BIN_EXE_weever-loadgen"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(!finished.status.success());
+        String::from_utf8(finished.stderr).unwrap()
+    };
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{closed}/pub/room/x");
+    let unreachable = told(&["broadcast", "--whip", &url, "--whep", &url]);
+    assert!(
+        unreachable.contains(&format!("can't reach {closed}")),
+        "{unreachable}"
+    );
+    let same_name = told(&["broadcast", "--whip", &url, "--whep", &url, "--viewers", "2"]);
+    assert!(same_name.contains("{n}"), "{same_name}");
+    let no_url = told(&["broadcast", "--whip", "localhost", "--whep", &url]);
+    assert!(
+        no_url.contains("--whip") && no_url.contains("http://"),
+        "{no_url}"
+    );
+    let no_process = told(&[
+        "broadcast",
+        "--whip",
+        &url,
+        "--whep",
+        &url,
+        "--server-pid",
+        "4294967295",
+    ]);
+    assert!(no_process.contains("no such process"), "{no_process}");
+}
