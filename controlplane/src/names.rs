@@ -68,7 +68,11 @@ impl FullId {
         let name = name.into();
         check("ID", &name)?;
         let id = Self(name);
-        if id.base().is_empty() { Err(NameError::NoBase("ID")) } else { Ok(id) }
+        if id.base().is_empty() {
+            Err(NameError::NoBase("ID"))
+        } else {
+            Ok(id)
+        }
     }
 
     /// As text.
@@ -156,7 +160,12 @@ mod tests {
             let error = FullId::new(name).unwrap_err().to_string();
             assert!(error.contains(rule), "{name:?}: {error}");
         }
-        assert!(RoomName::new("x".repeat(129)).unwrap_err().to_string().contains("129"));
+        assert!(
+            RoomName::new("x".repeat(129))
+                .unwrap_err()
+                .to_string()
+                .contains("129")
+        );
         assert!(RoomName::new("x".repeat(128)).is_ok());
         assert!(RoomName::new("~!@$%^&()_+`-={}|[]:\";'<?\\").is_ok());
     }

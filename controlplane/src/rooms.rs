@@ -2,18 +2,29 @@
 //!
 //! [`Rooms::handle`] takes an [`Action`] and appends [`Effect`]s. It opens no socket, asks no clock and draws no random
 //! number by itself.
+//!
+//! Who publishes is *live* from the end of its handshake on; from then on subscribers are told and shown. Names are taken
+//! from the POST on.
 
 pub mod api;
+mod join;
+mod leave;
+mod restart;
+mod session;
+mod shards;
+mod show;
 
-pub use api::{
-    Action, Effect, Join, Notice, Refused, Reply, RequestId, SessionKey, SessionStatus, ShardId,
-};
-
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use weever_proto::Role;
+use weever_proto::{Command, Event, IceCredentials, Role, SessionId};
+
+pub use api::{Action, Effect, Join, Notice, Refused, Reply, RequestId, SessionKey, SessionStatus, ShardId};
+use session::Session;
+use shards::Shard;
 
 use crate::names::{FullId, RoomName};
+use crate::sdp::emit::LocalTransport;
 
 /// Where random numbers come from. Tests count.
 pub trait Entropy: Send {
@@ -47,4 +58,304 @@ pub struct SessionInfo {
     pub worker: u16,
     /// Publishers: label (`video0`) and codec name of each track.
     pub tracks: Vec<(String, String)>,
+}
+
+/// All rooms of a node.
+pub struct Rooms {
+    config: RoomsConfig,
+    entropy: Box<dyn Entropy>,
+    rooms: BTreeMap<RoomName, Room>,
+    sessions: HashMap<SessionId, Session>,
+    keys: HashMap<SessionKey, SessionId>,
+    names: HashMap<(RoomName, Role, FullId), SessionId>,
+    shards: BTreeMap<ShardId, Shard>,
+    /// When to look at which session. What no longer holds is skipped.
+    timers: BTreeSet<(Instant, SessionId)>,
+    draining: bool,
+}
+
+/// Who is in a room. Sessions in the order in which they came.
+#[derive(Debug, Default)]
+struct Room {
+    /// Made by an operator: stays when it is empty.
+    created: bool,
+    publishers: Vec<SessionId>,
+    subscribers: Vec<SessionId>,
+    /// Publishers whose handshake is done, longest first.
+    live: Vec<SessionId>,
+}
+
+impl Rooms {
+    /// Nobody is in.
+    pub fn new(config: RoomsConfig, entropy: Box<dyn Entropy>) -> Self {
+        Self {
+            config,
+            entropy,
+            rooms: BTreeMap::new(),
+            sessions: HashMap::new(),
+            keys: HashMap::new(),
+            names: HashMap::new(),
+            shards: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            draining: false,
+        }
+    }
+
+    /// Takes an action; appends what is to be done about it.
+    pub fn handle(&mut self, now: Instant, action: Action, effects: &mut Vec<Effect>) {
+        match action {
+            Action::Join(join) => self.join(now, *join, effects),
+            Action::Trickle {
+                request,
+                key,
+                if_match,
+                fragment,
+            } => {
+                let reply = self.trickle(key, if_match.as_deref(), &fragment, effects);
+                reply_to(request, reply, effects);
+            }
+            Action::Leave { request, key } => {
+                let reply = match self.keys.get(&key).copied() {
+                    Some(session) => {
+                        self.end(now, session, "left", Tell::Shard, effects);
+                        Reply::Done
+                    }
+                    None => unknown_session(),
+                };
+                reply_to(request, reply, effects);
+            }
+            Action::Inspect { request, key } => reply_to(request, self.inspect(key), effects),
+            Action::CreateRoom { request, room } => reply_to(request, self.create_room(room), effects),
+            Action::Disconnect { request, room, who } => {
+                let reply = self.disconnect(now, &room, who, effects);
+                reply_to(request, reply, effects);
+            }
+            Action::ShardUp { shard, hello } => self.shard_up(now, shard, *hello, effects),
+            Action::Snapshot { shard, session } => self.adopt(now, shard, *session, effects),
+            Action::SnapshotEnd { shard } => self.snapshot_end(now, shard, effects),
+            Action::ShardDown { shard } => self.shard_down(now, shard),
+            Action::Event { shard, event } => self.event(now, shard, event, effects),
+            Action::Drain => self.draining = true,
+            Action::Tick => self.tick(now, effects),
+        }
+    }
+
+    /// When [`Action::Tick`] is due.
+    pub fn next_tick(&self) -> Option<Instant> {
+        let session = self.timers.first().map(|(at, _)| *at);
+        let shard = self.shards.values().filter_map(Shard::grace_ends).min();
+        session.into_iter().chain(shard).min()
+    }
+
+    /// Full IDs of a role in a room, in the order in which they came.
+    pub fn list(&self, role: Role, room: &RoomName) -> Vec<FullId> {
+        let Some(room) = self.rooms.get(room) else {
+            return Vec::new();
+        };
+        let all = if role == Role::Publisher {
+            &room.publishers
+        } else {
+            &room.subscribers
+        };
+        all.iter()
+            .filter_map(|id| Some(self.sessions.get(id)?.state.id.clone()))
+            .collect()
+    }
+
+    /// All rooms, by name.
+    pub fn rooms(&self) -> Vec<RoomName> {
+        self.rooms.keys().cloned().collect()
+    }
+
+    /// Who is in a room; `None` when there is no such room.
+    pub fn sessions(&self, now: Instant, room: &RoomName) -> Option<Vec<SessionInfo>> {
+        let room = self.rooms.get(room)?;
+        let all = room.publishers.iter().chain(&room.subscribers);
+        let info = |id: &SessionId| {
+            let session = self.sessions.get(id)?;
+            let label = |t: &crate::sdp::publish::PublishedTrack| (t.label.clone(), t.format.name.clone());
+            Some(SessionInfo {
+                role: session.role(),
+                id: session.state.id.clone(),
+                connected: session.connected,
+                age: now.saturating_duration_since(session.joined),
+                shard: self
+                    .shards
+                    .get(&session.shard)
+                    .map(|s| s.name().to_owned())
+                    .unwrap_or_default(),
+                worker: session.worker.0,
+                tracks: session.tracks().iter().map(label).collect(),
+            })
+        };
+        Some(all.filter_map(info).collect())
+    }
+
+    /// Publishers and subscribers of each room.
+    pub fn counts(&self) -> Vec<(RoomName, usize, usize)> {
+        let count =
+            |(name, room): (&RoomName, &Room)| (name.clone(), room.publishers.len(), room.subscribers.len());
+        self.rooms.iter().map(count).collect()
+    }
+
+    /// Whether somebody could be let in now.
+    pub fn is_ready(&self) -> bool {
+        !self.draining && self.shards.values().any(Shard::takes_sessions)
+    }
+
+    /// How many sessions there are.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    fn event(&mut self, now: Instant, shard: ShardId, event: Event, effects: &mut Vec<Effect>) {
+        let id = match &event {
+            Event::SessionReady { session }
+            | Event::CommandRefused { session, .. }
+            | Event::SessionConnected { session }
+            | Event::SessionSilent { session, .. }
+            | Event::SessionClosed { session, .. }
+            | Event::ChannelOpen { session }
+            | Event::Text { session, .. }
+            | Event::TrackLive { session, .. }
+            | Event::TrackGone { session, .. } => *session,
+        };
+        // News of a session that is gone, or that another data plane has.
+        let Some(session) = self
+            .sessions
+            .get_mut(&id)
+            .filter(|session| session.shard == shard)
+        else {
+            return;
+        };
+        match event {
+            Event::SessionReady { .. } => self.ready(now, id, effects),
+            Event::CommandRefused { reason, detail, .. } => self.refused(now, id, reason, &detail, effects),
+            Event::SessionConnected { .. } => self.connected(now, id, effects),
+            Event::SessionSilent { silent, .. } => session.silent = silent,
+            Event::SessionClosed { reason, .. } => self.end(now, id, reason.as_str(), Tell::Nobody, effects),
+            Event::ChannelOpen { .. } => {
+                session.channel_open = true;
+                self.restage(now, id, effects);
+            }
+            Event::Text { text, .. } => self.text(now, id, &text, effects),
+            Event::TrackLive { track, .. } => {
+                let (room, id) = (session.state.room.clone(), session.state.id.clone());
+                effects.push(Effect::Notice(Notice::TrackLive { room, id, track }));
+            }
+            Event::TrackGone { track, .. } => {
+                let (room, id) = (session.state.room.clone(), session.state.id.clone());
+                effects.push(Effect::Notice(Notice::TrackGone { room, id, track }));
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.bury_lost_shards(now, effects);
+        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, id));
+            self.late(now, id, effects);
+        }
+    }
+
+    /// A session's timer has run out: which?
+    fn late(&mut self, now: Instant, id: SessionId, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        if session
+            .starting
+            .as_ref()
+            .is_some_and(|starting| starting.deadline <= now)
+        {
+            return self.end(now, id, "data-plane-silent", Tell::Shard, effects);
+        }
+        self.unanswered(now, id, effects);
+    }
+
+    fn inspect(&self, key: SessionKey) -> Reply {
+        let session = self.keys.get(&key).and_then(|id| self.sessions.get(id));
+        let Some(session) = session else {
+            return unknown_session();
+        };
+        let room = &session.state.room;
+        Reply::Found(SessionStatus {
+            room: room.to_string(),
+            id: session.state.id.to_string(),
+            role: if session.state.is_publisher() {
+                "publisher"
+            } else {
+                "subscriber"
+            },
+            connected: session.connected,
+            publishers: self
+                .list(Role::Publisher, room)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            subscribers: self.rooms.get(room).map_or(0, |room| room.subscribers.len()),
+        })
+    }
+
+    fn create_room(&mut self, name: RoomName) -> Reply {
+        let room = self.rooms.entry(name.clone()).or_default();
+        if std::mem::replace(&mut room.created, true) {
+            return Reply::Refused(Refused::new(409, format!("the room {name} exists already")));
+        }
+        Reply::Done
+    }
+
+    /// The transport of a session, as SDP tells it. `None` while its data plane is away.
+    fn transport(&self, session: &Session) -> Option<LocalTransport> {
+        let shard = self.shards.get(&session.shard)?;
+        Some(LocalTransport {
+            ice: session.state.local(),
+            fingerprint: shard.fingerprint().clone(),
+            candidates: shard.candidates(session.worker)?.to_vec(),
+        })
+    }
+
+    /// Random ICE credentials: 48 bits of fragment, 144 of password (RFC 8445 §5.3 wants 24 and 128).
+    fn credentials(&mut self) -> IceCredentials {
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut letters = |n: usize| {
+            let mut text = String::with_capacity(n);
+            while text.len() < n {
+                let bits = self.entropy.draw();
+                for shift in (0..60).step_by(6).take(n - text.len()) {
+                    let index = usize::try_from(bits >> shift & 63).unwrap_or(0);
+                    text.push(char::from(ALPHABET[index]));
+                }
+            }
+            text
+        };
+        IceCredentials {
+            ufrag: letters(8),
+            password: letters(24),
+        }
+    }
+}
+
+/// Whom the end of a session is news to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tell {
+    /// Its data plane has to close it.
+    Shard,
+    /// Its data plane said so, or is gone.
+    Nobody,
+}
+
+fn reply_to(request: RequestId, reply: Reply, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Reply { request, reply });
+}
+
+fn command(shard: ShardId, command: Command, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Command {
+        shard,
+        command: Box::new(command),
+    });
+}
+
+fn unknown_session() -> Reply {
+    Reply::Refused(Refused::new(404, "there is no such session; it may have ended"))
 }

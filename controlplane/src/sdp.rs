@@ -1,14 +1,15 @@
 //! Session descriptions: from text to what we make of it, and back. Pure.
 //!
 //! The text is taken apart by a library; what its attributes mean to an SFU is read here, once, into [`Description`].
-//! [`publish`] answers those who send, [`slots`] those who have m-lines to be filled, [`stage`] offers all tracks of a
-//! room to those with a control channel. [`fragment`] is for trickle ICE and restarts.
+//! [`publish`] answers those who send, [`view`] those who watch: m-lines that are filled by whoever is there, or, with a
+//! control channel, offers of all tracks of a room. [`fragment`] is for trickle ICE and restarts.
 
 pub mod codecs;
 pub mod description;
 pub mod emit;
 pub mod fragment;
 pub mod publish;
+pub mod view;
 
 pub use description::{Description, Direction, Section, SectionKind, Setup};
 pub use fragment::Fragment;

@@ -224,11 +224,19 @@ pub struct Refused {
 
 impl Refused {
     pub(crate) fn new(status: u16, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None }
+        Self {
+            status,
+            detail: detail.into(),
+            retry_after: None,
+        }
     }
 
     pub(crate) fn later(detail: impl Into<String>, retry_after: Duration) -> Self {
-        Self { status: 503, detail: detail.into(), retry_after: Some(retry_after) }
+        Self {
+            status: 503,
+            detail: detail.into(),
+            retry_after: Some(retry_after),
+        }
     }
 }
 

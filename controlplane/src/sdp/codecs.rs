@@ -40,12 +40,16 @@ impl Format {
 
     /// Whether it carries media of this kind by itself (redundancy and retransmission don't).
     pub fn is_primary(&self, kind: Kind) -> bool {
-        self.codec().is_some_and(|codec| codec != Codec::Red && kind_of(codec) == kind)
+        self.codec()
+            .is_some_and(|codec| codec != Codec::Red && kind_of(codec) == kind)
     }
 
     /// RFC 4588 §8.6: the payload type whose retransmissions it carries.
     pub fn apt(&self) -> Option<u8> {
-        self.name.eq_ignore_ascii_case("rtx").then(|| self.parameter("apt")?.parse().ok()).flatten()
+        self.name
+            .eq_ignore_ascii_case("rtx")
+            .then(|| self.parameter("apt")?.parse().ok())
+            .flatten()
     }
 
     /// A parameter of its fmtp.
@@ -68,9 +72,7 @@ impl Format {
         };
         match codec {
             // RFC 6184 §8.1; levels may differ, as browsers allow (level-asymmetry-allowed).
-            Some(Codec::H264) => {
-                same("packetization-mode", "0") && h264_profile(self) == h264_profile(other)
-            }
+            Some(Codec::H264) => same("packetization-mode", "0") && h264_profile(self) == h264_profile(other),
             // RFC 9628 §6.1
             Some(Codec::Vp9) => same("profile-id", "0"),
             // AV1 RTP payload specification §7.2.1
@@ -93,7 +95,11 @@ impl Format {
 /// The profile part of profile-level-id, with the constraint flags that tell profiles apart (RFC 6184 §8.1, table 5).
 fn h264_profile(format: &Format) -> (u8, u8) {
     let id = format.parameter("profile-level-id").unwrap_or("42000a");
-    let byte = |at: usize| id.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    let byte = |at: usize| {
+        id.get(at..at + 2)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            .unwrap_or(0)
+    };
     // constraint_set1 makes Constrained Baseline of Baseline; Extended and Main with it are the same to a decoder.
     let constrained = byte(0) == 0x42 && byte(2) & 0x40 != 0;
     (byte(0), u8::from(constrained))
@@ -109,31 +115,55 @@ pub fn kind_of(codec: Codec) -> Kind {
 
 const EXTENSIONS: [(ExtensionKind, &str); 10] = [
     (ExtensionKind::Mid, "urn:ietf:params:rtp-hdrext:sdes:mid"),
-    (ExtensionKind::Rid, "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"),
-    (ExtensionKind::RepairedRid, "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"),
-    (ExtensionKind::AbsSendTime, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"),
+    (
+        ExtensionKind::Rid,
+        "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+    ),
+    (
+        ExtensionKind::RepairedRid,
+        "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+    ),
+    (
+        ExtensionKind::AbsSendTime,
+        "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+    ),
     (
         ExtensionKind::TransportCc,
         "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
     ),
-    (ExtensionKind::AudioLevel, "urn:ietf:params:rtp-hdrext:ssrc-audio-level"),
-    (ExtensionKind::PlayoutDelay, "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"),
+    (
+        ExtensionKind::AudioLevel,
+        "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+    ),
+    (
+        ExtensionKind::PlayoutDelay,
+        "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
+    ),
     (ExtensionKind::VideoOrientation, "urn:3gpp:video-orientation"),
     (
         ExtensionKind::DependencyDescriptor,
         "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension",
     ),
-    (ExtensionKind::AbsCaptureTime, "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"),
+    (
+        ExtensionKind::AbsCaptureTime,
+        "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time",
+    ),
 ];
 
 /// What an extension's URI means, if we know it.
 pub fn extension_kind(uri: &str) -> Option<ExtensionKind> {
-    EXTENSIONS.iter().find(|(_, known)| *known == uri).map(|(kind, _)| *kind)
+    EXTENSIONS
+        .iter()
+        .find(|(_, known)| *known == uri)
+        .map(|(kind, _)| *kind)
 }
 
 /// The URI of an extension.
 pub fn extension_uri(kind: ExtensionKind) -> &'static str {
-    EXTENSIONS.iter().find(|(known, _)| *known == kind).map_or("", |(_, uri)| uri)
+    EXTENSIONS
+        .iter()
+        .find(|(known, _)| *known == kind)
+        .map_or("", |(_, uri)| uri)
 }
 
 /// Extensions of our own offers and the ids that we give them.
@@ -175,13 +205,22 @@ mod tests {
     fn profiles_decide_what_fits() {
         let h264 = |fmtp| format("H264", fmtp);
         let baseline = h264("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f");
-        assert!(baseline.fits(&h264("packetization-mode=1; profile-level-id=42e034")), "levels may differ");
-        assert!(!baseline.fits(&h264("profile-level-id=42e01f")), "packetization mode 0");
+        assert!(
+            baseline.fits(&h264("packetization-mode=1; profile-level-id=42e034")),
+            "levels may differ"
+        );
+        assert!(
+            !baseline.fits(&h264("profile-level-id=42e01f")),
+            "packetization mode 0"
+        );
         assert!(!baseline.fits(&h264("packetization-mode=1;profile-level-id=640c1f")));
         assert!(format("VP9", "").fits(&format("vp9", "profile-id=0")));
         assert!(!format("VP9", "profile-id=2").fits(&format("VP9", "")));
         assert!(!format("VP8", "").fits(&format("VP9", "")));
-        assert!(!format("flexfec-03", "").fits(&format("flexfec-03", "")), "unknown codecs fit nothing");
+        assert!(
+            !format("flexfec-03", "").fits(&format("flexfec-03", "")),
+            "unknown codecs fit nothing"
+        );
     }
 
     #[test]

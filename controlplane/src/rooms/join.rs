@@ -1,0 +1,369 @@
+//! Getting in.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use weever_proto::{Command, DtlsRole, Extension, Refusal, Role, SessionId};
+
+use super::api::{Effect, Join, Notice, Refused, Reply, SessionKey};
+use super::session::{MediaState, Negotiation, READY, Session, Starting, State};
+use super::{Rooms, Tell, command, reply_to};
+use crate::sdp::emit::LocalTransport;
+use crate::sdp::view::View;
+use crate::sdp::{Description, SdpError, Setup, publish};
+
+/// Asked of those who come while we drain: another node will take them.
+const DRAINING_RETRY: Duration = Duration::from_secs(5);
+/// Asked of those who come before a data plane is there.
+const NO_SHARD_RETRY: Duration = Duration::from_secs(1);
+
+impl From<SdpError> for Refused {
+    fn from(error: SdpError) -> Self {
+        let status = match error {
+            SdpError::Malformed(_) => 400,
+            SdpError::Unservable(_) => 422,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl Rooms {
+    pub(super) fn join(&mut self, now: Instant, join: Join, effects: &mut Vec<Effect>) {
+        let request = join.request;
+        if let Err(refused) = self.admit(now, join, effects) {
+            reply_to(request, Reply::Refused(refused), effects);
+        }
+    }
+
+    fn admit(&mut self, now: Instant, join: Join, effects: &mut Vec<Effect>) -> Result<(), Refused> {
+        if self.draining {
+            return Err(Refused::later(
+                "this node is being drained; try again, another will answer",
+                DRAINING_RETRY,
+            ));
+        }
+        if self.config.strict_rooms && !self.rooms.get(&join.room).is_some_and(|room| room.created) {
+            return Err(Refused::new(
+                404,
+                format!("there is no room {}; it must be created first", join.room),
+            ));
+        }
+        let name = (join.room.clone(), join.role, join.id.clone());
+        let holder = self.names.get(&name).copied();
+        if let Some(holder) = holder
+            && !self.sessions.get(&holder).is_some_and(|session| session.silent)
+        {
+            let role = if join.role == Role::Publisher {
+                "publisher"
+            } else {
+                "subscriber"
+            };
+            return Err(Refused::new(409, format!("duplicate {role}")));
+        }
+        let (shard, worker) = self
+            .place(&join.room)
+            .ok_or_else(|| Refused::later("no data plane takes sessions right now", NO_SHARD_RETRY))?;
+        let prepared = self.prepare(&join, shard, worker)?;
+        if let Some(holder) = holder {
+            // It lost its network and comes straight back.
+            self.end(now, holder, "replaced", Tell::Shard, effects);
+        }
+        self.start(now, join, shard, worker, prepared, effects);
+        Ok(())
+    }
+
+    /// Negotiates. Nothing has changed yet.
+    fn prepare(
+        &mut self,
+        join: &Join,
+        shard: super::ShardId,
+        worker: weever_proto::WorkerId,
+    ) -> Result<Prepared, Refused> {
+        let ice = self.credentials();
+        let sdp_id = self.entropy.draw();
+        let at = self.shards.get(&shard);
+        let candidates = at
+            .and_then(|shard| shard.candidates(worker))
+            .unwrap_or_default()
+            .to_vec();
+        let fingerprint = at.map(|shard| shard.fingerprint().clone());
+        let fingerprint =
+            fingerprint.ok_or_else(|| Refused::later("the data plane is gone", NO_SHARD_RETRY))?;
+        let transport = LocalTransport {
+            ice,
+            fingerprint,
+            candidates,
+        };
+        if join.role == Role::Publisher {
+            let entropy = &mut self.entropy;
+            let made = publish::answer(&join.offer, &transport, sdp_id, 1, &[], || entropy.draw())?;
+            let media = MediaState::Publisher { tracks: made.tracks };
+            return Ok(Prepared {
+                transport,
+                sdp_id,
+                answer: made.text,
+                extensions: made.extensions,
+                media,
+            });
+        }
+        let entropy = &mut self.entropy;
+        let view = View::new(&join.offer, &mut || entropy.draw());
+        if view.is_empty() {
+            return Err(Refused::new(
+                422,
+                "nothing to receive: the offer has no m-line that can be served, nor a data channel",
+            ));
+        }
+        let stream_id = self.stream_id(join);
+        let answer = view.answer(&join.offer, &transport, sdp_id, &stream_id);
+        let media = MediaState::Subscriber {
+            view,
+            from: join.from.clone(),
+            offered: false,
+        };
+        Ok(Prepared {
+            transport,
+            sdp_id,
+            answer,
+            extensions: Vec::new(),
+            media,
+        })
+    }
+
+    /// What a player's stream is called: the publisher that it will see, if there is one.
+    fn stream_id(&self, join: &Join) -> String {
+        let base = join.id.base();
+        let live = self
+            .rooms
+            .get(&join.room)
+            .map(|room| room.live.as_slice())
+            .unwrap_or_default();
+        let first = live
+            .iter()
+            .filter_map(|id| self.sessions.get(id))
+            .map(|session| &session.state.id);
+        let fits = |id: &&crate::names::FullId| {
+            id.base() != base
+                && join
+                    .from
+                    .as_deref()
+                    .is_none_or(|from| id.as_str() == from || id.base() == from)
+        };
+        match first.into_iter().find(fits) {
+            Some(id) => id.to_string(),
+            None => join.from.clone().unwrap_or_else(|| join.room.to_string()),
+        }
+    }
+
+    fn start(
+        &mut self,
+        now: Instant,
+        join: Join,
+        shard: super::ShardId,
+        worker: weever_proto::WorkerId,
+        prepared: Prepared,
+        effects: &mut Vec<Effect>,
+    ) {
+        let id = SessionId(self.entropy.draw());
+        let key = SessionKey(u128::from(self.entropy.draw()) << 64 | u128::from(self.entropy.draw()));
+        let Prepared {
+            transport,
+            sdp_id,
+            answer,
+            extensions,
+            media,
+        } = prepared;
+        let Join {
+            request,
+            role,
+            room,
+            id: full_id,
+            offer,
+            ..
+        } = join;
+        let first = first_line(&offer);
+        let state = State::new(
+            room.clone(),
+            full_id.clone(),
+            key,
+            transport.ice,
+            offer.ice.clone(),
+            sdp_id,
+            first,
+            media,
+        );
+        let deadline = now + READY;
+        let session = Session {
+            id,
+            shard,
+            worker,
+            joined: now,
+            starting: Some(Starting {
+                request,
+                answer,
+                deadline,
+            }),
+            connected: false,
+            silent: false,
+            channel_open: false,
+            routes: HashMap::new(),
+            negotiation: Negotiation::Idle,
+            stale: false,
+            seen: true,
+            state,
+        };
+        let dtls_role = if offer.setup == Setup::Passive {
+            DtlsRole::Client
+        } else {
+            DtlsRole::Server
+        };
+        let spec = session.spec(
+            offer.fingerprint.clone(),
+            dtls_role,
+            offer.has_channel(),
+            extensions,
+        );
+        if let Some(shard) = self.shards.get_mut(&shard) {
+            shard.add_load(worker);
+        }
+        self.timers.insert((deadline, id));
+        self.insert(session, key, effects);
+        effects.push(Effect::Notice(Notice::Joined {
+            room,
+            role,
+            id: full_id,
+        }));
+        command(shard, Command::CreateSession(Box::new(spec)), effects);
+    }
+
+    /// Writes a session into the books.
+    pub(super) fn insert(&mut self, session: Session, key: SessionKey, effects: &mut Vec<Effect>) {
+        let (id, role, name) = (session.id, session.role(), session.state.room.clone());
+        let is_new = !self.rooms.get(&name).is_some_and(|room| !room.is_empty());
+        let room = self.rooms.entry(name.clone()).or_default();
+        if role == Role::Publisher {
+            room.publishers.push(id)
+        } else {
+            room.subscribers.push(id)
+        }
+        self.keys.insert(key, id);
+        self.names
+            .insert((name.clone(), role, session.state.id.clone()), id);
+        self.sessions.insert(id, session);
+        if is_new {
+            effects.push(Effect::Notice(Notice::RoomOpened(name)));
+        }
+    }
+
+    /// The data plane has it: the POST gets its answer.
+    pub(super) fn ready(&mut self, now: Instant, id: SessionId, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(starting) = session.starting.take() else {
+            return;
+        };
+        self.timers.remove(&(starting.deadline, id));
+        let etag = session.state.etag();
+        let key = session.state.key();
+        if let Some(key) = key {
+            reply_to(
+                starting.request,
+                Reply::Created {
+                    answer: starting.answer,
+                    key,
+                    etag,
+                },
+                effects,
+            );
+        }
+        self.refresh(now, id, effects);
+    }
+
+    /// The data plane refused a command.
+    pub(super) fn refused(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        reason: Refusal,
+        detail: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if let Some(starting) = session.starting.take() {
+            let refused = Refused::later(format!("the data plane refused: {detail}"), NO_SHARD_RETRY);
+            reply_to(starting.request, Reply::Refused(refused), effects);
+            self.end(now, id, "refused", Tell::Nobody, effects);
+        } else if reason == Refusal::UnknownSession {
+            self.end(now, id, "shard-lost", Tell::Nobody, effects);
+        }
+    }
+
+    /// Its handshake is done. A publisher is live from now on.
+    pub(super) fn connected(&mut self, now: Instant, id: SessionId, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut session.connected, true) {
+            return;
+        }
+        let (room, role, full_id) = (
+            session.state.room.clone(),
+            session.role(),
+            session.state.id.clone(),
+        );
+        effects.push(Effect::Notice(Notice::Connected {
+            room: room.clone(),
+            role,
+            id: full_id.clone(),
+        }));
+        if role == Role::Publisher {
+            if let Some(room) = self.rooms.get_mut(&room) {
+                room.live.push(id);
+            }
+            self.announce(now, &room, &full_id, "PUB_JOIN", effects);
+        }
+    }
+
+    /// After a snapshot: publishers are live in the order in which they came.
+    pub(super) fn recover_live(&mut self, held: &[(Instant, SessionId)]) {
+        for (_, id) in held {
+            let Some(session) = self.sessions.get(id) else {
+                continue;
+            };
+            if !session.connected || !session.state.is_publisher() {
+                continue;
+            }
+            if let Some(room) = self.rooms.get_mut(&session.state.room)
+                && !room.live.contains(id)
+            {
+                room.live.push(*id);
+            }
+        }
+    }
+}
+
+/// What a join will be, if nothing comes between.
+struct Prepared {
+    transport: LocalTransport,
+    sdp_id: u64,
+    answer: String,
+    extensions: Vec<Extension>,
+    media: MediaState,
+}
+
+impl super::Room {
+    pub(super) fn is_empty(&self) -> bool {
+        self.publishers.is_empty() && self.subscribers.is_empty()
+    }
+}
+
+/// The first m-line in use and its mid.
+fn first_line(offer: &Description) -> (String, String) {
+    let section = offer.sections.iter().find(|section| !section.rejected);
+    section.map_or_else(Default::default, |s| {
+        (format!("m={} 9 {} {}", s.media, s.proto, s.fmt), s.mid.clone())
+    })
+}

@@ -1,0 +1,111 @@
+//! Getting out.
+
+use std::time::{Duration, Instant};
+
+use weever_proto::{Command, Role, SessionId};
+
+use super::api::{Effect, Notice, Refused, Reply};
+use super::{Rooms, Tell, command, reply_to};
+use crate::names::{FullId, RoomName};
+
+impl Rooms {
+    /// Strikes a session from the books, and tells those whom it concerns.
+    pub(super) fn end(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        reason: &'static str,
+        tell: Tell,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        let (role, room_name, full_id) = (
+            session.role(),
+            session.state.room.clone(),
+            session.state.id.clone(),
+        );
+        if let Some(key) = session.state.key() {
+            self.keys.remove(&key);
+        }
+        self.names.remove(&(room_name.clone(), role, full_id.clone()));
+        if let Some(shard) = self.shards.get_mut(&session.shard) {
+            shard.remove_load(session.worker);
+        }
+        if let Some(starting) = session.starting {
+            self.timers.remove(&(starting.deadline, id));
+            let refused = Refused::later("the data plane did not take the session", Duration::from_secs(1));
+            reply_to(starting.request, Reply::Refused(refused), effects);
+        }
+        if tell == Tell::Shard {
+            command(session.shard, Command::CloseSession { session: id }, effects);
+        }
+        let was_live = self.rooms.get_mut(&room_name).is_some_and(|room| room.strike(id));
+        let notice = Notice::Left {
+            room: room_name.clone(),
+            role,
+            id: full_id.clone(),
+            reason,
+        };
+        effects.push(Effect::Notice(notice));
+        if was_live {
+            self.announce(now, &room_name, &full_id, "PUB_LEFT", effects);
+        }
+        if self.rooms.get(&room_name).is_some_and(super::Room::is_empty) {
+            effects.push(Effect::Notice(Notice::RoomClosed(room_name.clone())));
+            if !self.rooms.get(&room_name).is_some_and(|room| room.created) {
+                self.rooms.remove(&room_name);
+            }
+        }
+    }
+
+    pub(super) fn disconnect(
+        &mut self,
+        now: Instant,
+        name: &RoomName,
+        who: Option<(Role, FullId)>,
+        effects: &mut Vec<Effect>,
+    ) -> Reply {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return Reply::Refused(Refused::new(404, format!("there is no room {name}")));
+        };
+        let ids: Vec<SessionId> = match &who {
+            None => {
+                room.created = false;
+                room.publishers.iter().chain(&room.subscribers).copied().collect()
+            }
+            Some((role, id)) => self
+                .names
+                .get(&(name.clone(), *role, id.clone()))
+                .copied()
+                .into_iter()
+                .collect(),
+        };
+        if let (Some((_, id)), true) = (&who, ids.is_empty()) {
+            return Reply::Refused(Refused::new(
+                404,
+                format!("nobody called {id} is in {name} in that role"),
+            ));
+        }
+        for id in ids {
+            self.end(now, id, "disconnected", Tell::Shard, effects);
+        }
+        // An empty room that an operator had made.
+        if who.is_none() && self.rooms.get(name).is_some_and(super::Room::is_empty) {
+            self.rooms.remove(name);
+        }
+        Reply::Done
+    }
+}
+
+impl super::Room {
+    /// Returns whether it was live.
+    fn strike(&mut self, id: SessionId) -> bool {
+        self.publishers.retain(|other| *other != id);
+        self.subscribers.retain(|other| *other != id);
+        let live = self.live.len();
+        self.live.retain(|other| *other != id);
+        self.live.len() < live
+    }
+}

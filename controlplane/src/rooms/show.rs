@@ -1,0 +1,411 @@
+//! What subscribers are told and shown, and what is said on control channels.
+
+use std::time::Instant;
+
+use weever_proto::{Command, Role, RouteId, SessionId};
+
+use super::api::Effect;
+use super::session::{ANSWER, MediaState, Negotiation};
+use super::{Rooms, Tell, command};
+use crate::names::{FullId, RoomName};
+use crate::sdp::Description;
+use crate::sdp::publish::{self, PublishedTrack};
+use crate::sdp::view::{Candidate, View};
+
+/// A publisher and its tracks, taken out of the books.
+type Published = (String, u16, Vec<PublishedTrack>);
+
+impl Rooms {
+    /// A publisher came or went: everybody in the room is told, and then shown what is there now.
+    pub(super) fn announce(
+        &mut self,
+        now: Instant,
+        room: &RoomName,
+        publisher: &FullId,
+        verb: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let subscribers = self
+            .rooms
+            .get(room)
+            .map(|room| room.subscribers.clone())
+            .unwrap_or_default();
+        for id in subscribers {
+            let Some(session) = self.sessions.get(&id) else {
+                continue;
+            };
+            // Nobody is shown their own media.
+            if session.state.id.base() == publisher.base() {
+                continue;
+            }
+            if session.is_multistream() {
+                let text = format!("{verb} {publisher}");
+                command(session.shard, Command::SendText { session: id, text }, effects);
+            }
+            self.refresh(now, id, effects);
+        }
+    }
+
+    /// The tracks of a room changed: those who subscribe see it.
+    fn refresh_room(&mut self, now: Instant, room: &RoomName, effects: &mut Vec<Effect>) {
+        let subscribers = self
+            .rooms
+            .get(room)
+            .map(|room| room.subscribers.clone())
+            .unwrap_or_default();
+        for id in subscribers {
+            self.refresh(now, id, effects);
+        }
+    }
+
+    /// Shows a subscriber what is there now, in its way.
+    pub(super) fn refresh(&mut self, now: Instant, id: SessionId, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        if session.is_multistream() {
+            self.restage(now, id, effects);
+        } else if !session.state.is_publisher() {
+            self.fill(id, effects);
+        }
+    }
+
+    /// After a control plane's restart or a lost connection: makes the data plane's state what it should be.
+    pub(super) fn recover(&mut self, now: Instant, id: SessionId, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        if !session.is_multistream() {
+            return self.refresh(now, id, effects);
+        }
+        if matches!(session.negotiation, Negotiation::Offered { .. }) {
+            // The answer will come, or the deadline.
+            return self.sync_routes(id, effects);
+        }
+        let published = self.published(id);
+        let candidates = candidates(&published);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let stale = session.stale
+            || session
+                .view()
+                .is_some_and(|view| !view.shows_exactly(&candidates));
+        if stale {
+            self.restage(now, id, effects)
+        } else {
+            self.sync_routes(id, effects)
+        }
+    }
+
+    /// The live publishers that a subscriber may see, longest live first: same data plane, not itself.
+    fn published(&self, subscriber: SessionId) -> Vec<Published> {
+        let Some(me) = self.sessions.get(&subscriber) else {
+            return Vec::new();
+        };
+        let Some(room) = self.rooms.get(&me.state.room) else {
+            return Vec::new();
+        };
+        let live = room.live.iter().filter_map(|id| self.sessions.get(id));
+        live.filter(|other| other.shard == me.shard && other.state.id.base() != me.state.id.base())
+            .map(|other| {
+                (
+                    other.state.id.to_string(),
+                    other.worker.0,
+                    other.tracks().to_vec(),
+                )
+            })
+            .collect()
+    }
+
+    /// A player's slots: one publisher fills them, the longest live that can or the one that was asked for.
+    fn fill(&mut self, id: SessionId, effects: &mut Vec<Effect>) {
+        let published = self.published(id);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let MediaState::Subscriber { view, from, .. } = &mut session.state.media else {
+            return;
+        };
+        let before = view.clone();
+        let wanted = |(name, ..): &&Published| match from.as_deref() {
+            Some(from) => name == from || FullId::new(name.as_str()).is_ok_and(|id| id.base() == from),
+            None => true,
+        };
+        // The last resort empties the slots.
+        let filled = published
+            .iter()
+            .filter(wanted)
+            .any(|one| view.fill(&candidates(std::slice::from_ref(one))));
+        if !filled {
+            view.fill(&[]);
+        }
+        let changed = *view != before;
+        self.sync_routes(id, effects);
+        if changed {
+            self.save(id, effects);
+        }
+    }
+
+    /// A control channel's subscriber: a new offer, now or when the last one is answered.
+    pub(super) fn restage(&mut self, now: Instant, id: SessionId, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.stale = true;
+        // What is gone is gone before the offer says so.
+        self.sync_routes(id, effects);
+        self.offer(now, id, effects);
+    }
+
+    fn offer(&mut self, now: Instant, id: SessionId, effects: &mut Vec<Effect>) {
+        let published = self.published(id);
+        let candidates = candidates(&published);
+        let Self {
+            sessions,
+            entropy,
+            timers,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(&id) else {
+            return;
+        };
+        if !session.stale || !matches!(session.negotiation, Negotiation::Idle) {
+            return;
+        }
+        let MediaState::Subscriber { view, offered, .. } = &mut session.state.media else {
+            return;
+        };
+        let before = Box::new(view.clone());
+        view.stage(&candidates, &mut || entropy.draw());
+        *offered = true;
+        session.stale = false;
+        session.state.sdp_version += 1;
+        let deadline = now + ANSWER;
+        session.negotiation = Negotiation::Offered {
+            deadline,
+            again: false,
+            before,
+        };
+        timers.insert((deadline, id));
+        self.sync_routes(id, effects);
+        self.send_offer(id, effects);
+        self.save(id, effects);
+    }
+
+    fn send_offer(&self, id: SessionId, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let (MediaState::Subscriber { view, .. }, Some(transport)) =
+            (&session.state.media, self.transport(session))
+        else {
+            return;
+        };
+        let sdp = view.offer(&transport, session.state.sdp_id, session.state.sdp_version);
+        let text = format!("SDP_OFFER {sdp}");
+        command(session.shard, Command::SendText { session: id, text }, effects);
+    }
+
+    /// An offer's deadline has come: it is made once more, then the session ends.
+    pub(super) fn unanswered(&mut self, now: Instant, id: SessionId, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Negotiation::Offered { deadline, again, .. } = &mut session.negotiation else {
+            return;
+        };
+        if *deadline > now {
+            return;
+        }
+        if *again {
+            return self.end(now, id, "unanswered-offer", Tell::Shard, effects);
+        }
+        *again = true;
+        *deadline = now + ANSWER;
+        self.timers.insert((*deadline, id));
+        self.send_offer(id, effects);
+    }
+
+    /// Commands what differs between what is forwarded and what should be.
+    fn sync_routes(&mut self, id: SessionId, effects: &mut Vec<Effect>) {
+        let published = self.published(id);
+        let candidates = candidates(&published);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let shard = session.shard;
+        let Some(view) = session.view() else { return };
+        let wanted = view.routes(id, &candidates);
+        let mut gone: Vec<RouteId> = session
+            .routes
+            .keys()
+            .filter(|route| !wanted.iter().any(|w| w.route == **route))
+            .copied()
+            .collect();
+        gone.sort_unstable();
+        for route in gone {
+            session.routes.remove(&route);
+            command(shard, Command::RemoveRoute { session: id, route }, effects);
+        }
+        for route in wanted {
+            if session.routes.get(&route.route) != Some(&route) {
+                session.routes.insert(route.route, route.clone());
+                command(shard, Command::PutRoute(Box::new(route)), effects);
+            }
+        }
+    }
+
+    /// Hands the signalling state to the data plane, for whoever comes after us.
+    fn save(&self, id: SessionId, effects: &mut Vec<Effect>) {
+        if let Some(session) = self.sessions.get(&id) {
+            let state = session.state.encode();
+            command(session.shard, Command::SetState { session: id, state }, effects);
+        }
+    }
+
+    /// A message on a control channel.
+    pub(super) fn text(&mut self, now: Instant, id: SessionId, text: &str, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let understood = match (session.role(), verb) {
+            (_, "STOP") => {
+                self.end(now, id, "stopped", Tell::Shard, effects);
+                return;
+            }
+            (Role::Publisher, "SDP_OFFER") => self.republish(now, id, rest, effects),
+            (Role::Subscriber, "SDP_ANSWER") => {
+                self.answered(now, id, rest, effects);
+                true
+            }
+            (Role::Subscriber, "SDP_OFFER") => self.glare(now, id, rest, effects),
+            _ => false,
+        };
+        if !understood && let Some(session) = self.sessions.get(&id) {
+            let text = "OK".to_owned();
+            command(session.shard, Command::SendText { session: id, text }, effects);
+        }
+    }
+
+    /// A publisher adds or removes tracks.
+    fn republish(&mut self, now: Instant, id: SessionId, sdp: &str, effects: &mut Vec<Effect>) -> bool {
+        let Ok(offer) = Description::parse(sdp) else {
+            return false;
+        };
+        let Some(transport) = self.sessions.get(&id).and_then(|session| self.transport(session)) else {
+            return false;
+        };
+        let Self {
+            sessions, entropy, ..
+        } = self;
+        let Some(session) = sessions.get_mut(&id) else {
+            return false;
+        };
+        let known = session.tracks().to_vec();
+        session.state.sdp_version += 1;
+        let (sdp_id, version) = (session.state.sdp_id, session.state.sdp_version);
+        let Ok(made) = publish::answer(&offer, &transport, sdp_id, version, &known, || entropy.draw()) else {
+            return false;
+        };
+        let shard = session.shard;
+        let receive = made.tracks.iter().map(PublishedTrack::receive).collect();
+        let changed = made.tracks != known;
+        session.state.media = MediaState::Publisher { tracks: made.tracks };
+        let room = session.state.room.clone();
+        let update = Command::UpdateReceive {
+            session: id,
+            receive,
+            extensions: made.extensions,
+        };
+        command(shard, update, effects);
+        let text = format!("SDP_ANSWER {}", made.text);
+        command(shard, Command::SendText { session: id, text }, effects);
+        self.save(id, effects);
+        if changed {
+            self.refresh_room(now, &room, effects);
+        }
+        true
+    }
+
+    /// A subscriber answered our offer. What can't be used counts as no answer: the deadline decides.
+    fn answered(&mut self, now: Instant, id: SessionId, sdp: &str, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Negotiation::Offered { deadline, .. } = session.negotiation else {
+            return;
+        };
+        let MediaState::Subscriber { view, offered, .. } = &mut session.state.media else {
+            return;
+        };
+        let accepted = Description::parse(sdp)
+            .map_err(|e| e.to_string())
+            .and_then(|answer| view.accept(&answer));
+        if let Err(error) = accepted {
+            tracing::debug!(session = %id, %error, "an SDP_ANSWER that can't be used");
+            return;
+        }
+        *offered = false;
+        session.negotiation = Negotiation::Idle;
+        self.timers.remove(&(deadline, id));
+        self.sync_routes(id, effects);
+        self.save(id, effects);
+        self.offer(now, id, effects);
+    }
+
+    /// A subscriber offers. If we do too, we yield (RFC 8829 §4.1.8): ours is taken back and made again.
+    fn glare(&mut self, now: Instant, id: SessionId, sdp: &str, effects: &mut Vec<Effect>) -> bool {
+        let Ok(offer) = Description::parse(sdp) else {
+            return false;
+        };
+        let Some(transport) = self.sessions.get(&id).and_then(|session| self.transport(session)) else {
+            return false;
+        };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return false;
+        };
+        let mut stable: Option<(Instant, View)> = None;
+        if let Negotiation::Offered { deadline, before, .. } = &session.negotiation {
+            stable = Some((*deadline, (**before).clone()));
+        }
+        let (sdp_id, version) = (session.state.sdp_id, session.state.sdp_version + 1);
+        let MediaState::Subscriber { view, offered, .. } = &mut session.state.media else {
+            return false;
+        };
+        let mut agreed = stable
+            .as_ref()
+            .map_or_else(|| view.clone(), |(_, before)| before.clone());
+        let Ok(answer) = agreed.answer_again(&offer, &transport, sdp_id, version) else {
+            return false;
+        };
+        *view = agreed;
+        *offered = false;
+        session.state.sdp_version = version;
+        session.negotiation = Negotiation::Idle;
+        session.stale |= stable.is_some();
+        let shard = session.shard;
+        if let Some((deadline, _)) = stable {
+            self.timers.remove(&(deadline, id));
+        }
+        let text = format!("SDP_ANSWER {answer}");
+        command(shard, Command::SendText { session: id, text }, effects);
+        self.sync_routes(id, effects);
+        self.save(id, effects);
+        self.offer(now, id, effects);
+        true
+    }
+}
+
+fn candidates(published: &[Published]) -> Vec<Candidate<'_>> {
+    let mut all = Vec::new();
+    for (publisher, worker, tracks) in published {
+        all.extend(tracks.iter().map(|track| Candidate {
+            publisher,
+            track,
+            worker: *worker,
+        }));
+    }
+    all
+}
