@@ -33,16 +33,23 @@ async def main(options):
     chosen = [one for one in SCENARIOS if not options.part or any(part in one.name for part in options.part)]
     if options.no_browser:
         chosen = [one for one in chosen if one.run.__module__ != browser.__name__]
+    site = [] if options.no_browser else await browser.suite_names(options.part)
     if options.list:
         for one in chosen:
             print(f"{one.name:<48} {', '.join(one.ios):<16} {one.about}")
+        for name in site:
+            print(f"{name}  (Chromium)")
         return 0
-    if not chosen:
+    if not chosen and not site:
         print(f"no scenario has {' or '.join(options.part)} in its name; see --list", file=sys.stderr)
         return 2
+
+    async def suite(report, server, io):
+        await browser.suite(report, server, io, options.part)
+
     report, begin = Report(), time.monotonic()
     for io in IOS if options.io == "both" else (options.io,):
-        await run_io(report, chosen, io)
+        await run_io(report, chosen, io, suite if site else None)
     for name in report.failed:
         print(f"failed: {name}")
     # The same words as cargo's, so that deploy/test counts both alike.

@@ -1,29 +1,97 @@
-"""Chromium: the demo site's own tests, and Chromium as a viewer of other clients."""
+"""Chromium: the demo site's own tests (`browser/run.mjs`), and Chromium as a viewer of ffmpeg."""
 
 import asyncio
 import os
+import re
 
 from .encoder import Ffmpeg
 from .media_scenarios import wait_listed
 from .scenario import scenario
 from .server import ROOT
 
-SCRIPT = ROOT / "deploy" / "e2e" / "browser" / "run.mjs"
-SECONDS = 240
+E2E = ROOT / "deploy" / "e2e"
+WATCH_SECONDS = 80
+# No line for so long: something hangs that the tests' own limits don't catch.
+SILENT_SECONDS = 120
 
 
-async def chromium(server, *arguments):
-    environment = dict(os.environ, WEEVER_PUBLIC=f"http://localhost:{server.port}",
+async def node(server, script, *arguments):
+    environment = dict(os.environ, WEEVER_PUBLIC=f"http://127.0.0.1:{server.port}",
                        WEEVER_PRIVATE=f"http://127.0.0.1:{server.private_port}")
-    process = await asyncio.create_subprocess_exec(
-        "node", str(SCRIPT), *arguments, env=environment, stdin=asyncio.subprocess.DEVNULL,
+    return await asyncio.create_subprocess_exec(
+        "node", str(E2E / script), *arguments, env=environment, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), SECONDS)
-    finally:
-        if process.returncode is None:
+
+
+async def end(process):
+    if process.returncode is None:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), 10)
+        except asyncio.TimeoutError:
             process.kill()
             await process.wait()
-    text = output.decode(errors="replace")
-    assert process.returncode == 0, f"{' '.join(arguments)} ended with {process.returncode}:\n{text[-6000:]}"
-    return text
+
+
+async def suite_names(words):
+    """The site's tests with one of these words in their name; all without words."""
+    process = await asyncio.create_subprocess_exec(
+        "node", str(E2E / "browser" / "run.mjs"), "--list", stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == 0, f"run.mjs --list ended with {process.returncode}"
+    names = [name for name in output.decode().splitlines() if name]
+    return [name for name in names if not words or any(word in name for word in words)]
+
+
+async def suite(report, server, io, words):
+    """Runs the site's tests; each of their lines becomes one of ours."""
+    wanted = await suite_names(words)
+    if not wanted:
+        return
+    process = await node(server, "browser/run.mjs", *words)
+    told, failing, details = 0, None, []
+
+    def finish_failure():
+        nonlocal failing, details
+        if failing is not None:
+            report.fail(failing[0], failing[1], "\n".join(details))
+        failing, details = None, []
+
+    try:
+        while line := await asyncio.wait_for(process.stdout.readline(), SILENT_SECONDS):
+            line = line.decode(errors="replace").rstrip()
+            found = re.fullmatch(r"(ok|FAIL)\s+(.*) \(([\d.]+) s\)", line)
+            if found:
+                finish_failure()
+                told += 1
+                name, seconds = f"{found[2]} [{io}]", float(found[3])
+                if found[1] == "ok":
+                    report.ok(name, seconds)
+                else:
+                    failing = (name, seconds)
+            elif line and not re.fullmatch(r"\d+ passed, \d+ failed", line):
+                details.append(line.strip())
+        finish_failure()
+        await process.wait()
+    except asyncio.TimeoutError:
+        finish_failure()
+        report.fail(f"the site's tests [{io}]", SILENT_SECONDS, f"silent for {SILENT_SECONDS} s", server)
+    finally:
+        await end(process)
+    if told != len(wanted):
+        missing = "\n".join(details[-20:])
+        report.fail(f"the site's tests [{io}]", 0, f"{told} of {len(wanted)} were run\n{missing}", server)
+
+
+@scenario()
+async def chromium_watches_ffmpeg(server, note):
+    """H.264 and Opus by WHIP, seen and heard in the demo site's pages."""
+    async with Ffmpeg(server, "browser-ffmpeg", "encoder+1", picture="smptebars") as ffmpeg:
+        await wait_listed(server, "browser-ffmpeg", "encoder+1")
+        process = await node(server, "chromium_watches.mjs", "browser-ffmpeg", "encoder")
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), WATCH_SECONDS)
+        finally:
+            await end(process)
+        ffmpeg.check()
+        assert process.returncode == 0, output.decode(errors="replace")[-4000:]

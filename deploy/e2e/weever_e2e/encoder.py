@@ -11,14 +11,15 @@ STOP_SECONDS = 10
 
 
 class Ffmpeg:
-    """testsrc2 and a sine at a steady bit rate."""
+    """A lavfi picture and a sine at a steady bit rate."""
 
-    def __init__(self, server, room, name, kbit_per_second=1000, size="640x360", rate=30, token=None):
+    def __init__(self, server, room, name, kbit_per_second=1000, size="640x360", rate=30, picture="testsrc2",
+                 token=None):
         self.url = f"http://127.0.0.1:{server.port}/pub/{room}/{name}"
         self.log_path = OUTPUT / f"ffmpeg-{room}-{name}.log"
         bits = f"{kbit_per_second}k"
-        # Noise over the pattern, so that the encoder has to use its bit rate.
-        video = f"testsrc2=size={size}:rate={rate},noise=alls=12:allf=t,format=yuv420p"
+        # A little noise over the picture, so that the encoder has to use its bit rate.
+        video = f"{picture}=size={size}:rate={rate},noise=alls=12:allf=t,format=yuv420p"
         self.command = [
             imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "info", "-nostdin", "-re",
             "-f", "lavfi", "-i", video, "-f", "lavfi", "-i", "sine=frequency=600:sample_rate=48000",

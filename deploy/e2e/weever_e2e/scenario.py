@@ -5,9 +5,11 @@ import time
 import traceback
 from dataclasses import dataclass
 
-from .server import OUTPUT, Server
+from .server import Server
 
 SECONDS = 90
+# Of the server's log, shown with a failure.
+LOG_LINES = 25
 IOS = ("uring", "syscalls")
 
 SCENARIOS = []
@@ -52,7 +54,7 @@ class Report:
         self.line("FAIL", name, seconds)
         print("      " + why.strip().replace("\n", "\n      "), flush=True)
         if server is not None:
-            log = server.log_text().splitlines()[-25:]
+            log = server.log_text().splitlines()[-LOG_LINES:]
             print(f"      --- the end of {server.log_path}", flush=True)
             print("      " + "\n      ".join(log), flush=True)
 
@@ -70,40 +72,41 @@ async def run_one(report, one, io, server):
         report.fail(name, time.monotonic() - begin, f"{error} ({place.filename}:{place.lineno})\n{where}", server)
 
 
-async def run_io(report, chosen, io):
-    """All scenarios of one kind of media I/O: first those that share a server, then those with their own."""
+async def run_io(report, chosen, io, after=None):
+    """All scenarios of one kind of media I/O: first those that share a server, then those with their own.
+
+    after: what else is done with the shared server.
+    """
     sharing = [one for one in chosen if io in one.ios and one.own is None]
-    if sharing:
-        name = f"weever-{io}"
-        await shared(report, sharing, io, name)
+    if sharing or after:
+        await with_server(report, Server(f"weever-{io}", io), f"server [{io}]", sharing, after)
     for one in chosen:
         if io in one.ios and one.own is not None:
             server = Server(f"weever-{io}-{one.name}", io, *one.own)
-            await with_server(report, server, io, [one])
+            await with_server(report, server, f"server of {one.name} [{io}]", [one])
 
 
-async def shared(report, sharing, io, name):
-    await with_server(report, Server(name, io), io, sharing, survives=True)
-
-
-async def with_server(report, server, io, scenarios, survives=False):
-    begin = time.monotonic()
-    server_name = f"server of {scenarios[0].name} [{io}]" if not survives else f"server [{io}]"
-    (OUTPUT / f"{server.name}.log").unlink(missing_ok=True)
+async def with_server(report, server, name, scenarios, after=None):
+    """Runs scenarios one after another, and expects the server to come through and to stop cleanly."""
+    name, begin = f"{name} starts, survives, stops", time.monotonic()
+    shared = all(one.own is None for one in scenarios)
+    server.log_path.unlink(missing_ok=True)
     try:
         await server.start()
         planes = (server.plane("controlplane"), server.plane("dataplane"))
         for one in scenarios:
-            await run_one(report, one, io, server)
-        if survives:
+            await run_one(report, one, server.io, server)
+        if after:
+            await after(report, server, server.io)
+        if shared:
             now = (server.plane("controlplane"), server.plane("dataplane"))
             assert planes == now and None not in now, f"a plane died: {planes} became {now}"
         code = await server.stop()
         assert code == 0, f"weever ended with {code} after SIGTERM"
         assert "panicked" not in server.log_text(), f"a panic in {server.log_path}"
-        report.ok(f"{server_name} starts, survives, stops cleanly", time.monotonic() - begin)
+        report.ok(name, time.monotonic() - begin)
     except Exception as error:
-        report.fail(f"{server_name} starts, survives, stops cleanly", time.monotonic() - begin, str(error) or repr(error))
+        report.fail(name, time.monotonic() - begin, str(error) or repr(error), server)
         if server.process is not None:
             try:
                 await server.stop()

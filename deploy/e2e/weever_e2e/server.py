@@ -51,6 +51,7 @@ class Server:
         self.io = io
         self.flags = flags
         self.process = None
+        self.log_path = OUTPUT / f"{name}.log"
 
     async def __aenter__(self):
         await self.start()
@@ -65,7 +66,6 @@ class Server:
             raise RuntimeError(f"{program} is missing: build it by `deploy/test build`")
         self.port, self.private_port, self.udp_port = free_tcp_port(), free_tcp_port(), free_udp_ports()
         OUTPUT.mkdir(parents=True, exist_ok=True)
-        self.log_path = OUTPUT / f"{self.name}.log"
         self.socket_dir = tempfile.mkdtemp(prefix="weever-e2e-")
         self.control_socket = f"{self.socket_dir}/control.sock"
         command = [
@@ -156,6 +156,8 @@ class Server:
         raise AssertionError(f"{which} {pid} survived SIGKILL")
 
     def log_text(self):
+        if not self.log_path.exists():
+            return ""
         return self.log_path.read_text(errors="replace")
 
     async def public(self, method, path, body=None, headers=None):
