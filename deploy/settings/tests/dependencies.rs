@@ -12,16 +12,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("weever-settings", &[]),
     ("weever-uring", &[]),
     ("weever-core", &["weever-proto"]),
-    ("weever-dataplane", &["weever-core", "weever-proto", "weever-settings", "weever-uring"]),
+    (
+        "weever-dataplane",
+        &["weever-core", "weever-proto", "weever-settings", "weever-uring"],
+    ),
     ("weever-controlplane", &["weever-proto", "weever-settings"]),
-    ("weever-standalone", &["weever-controlplane", "weever-dataplane", "weever-settings"]),
+    (
+        "weever-standalone",
+        &["weever-controlplane", "weever-dataplane", "weever-settings"],
+    ),
     ("weever-loadgen", &[]),
     ("weever-benches", &["weever-core", "weever-proto", "weever-uring"]),
 ];
 
 /// Beside `ALLOWED`, in tests only.
-const ALLOWED_IN_TESTS: &[(&str, &[&str])] =
-    &[("weever-controlplane", &["weever-proto"]), ("weever-dataplane", &["weever-proto"])];
+const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
+    ("weever-controlplane", &["weever-proto"]),
+    ("weever-dataplane", &["weever-proto"]),
+];
 
 /// The only crate whose sources may say `unsafe`.
 const UNSAFE: &str = "weever-uring";
@@ -46,8 +54,12 @@ fn forbidden(edges: &BTreeSet<(String, String, bool)>) -> Vec<String> {
     edges
         .iter()
         .filter(|(from, to, test)| {
-            let usual = allowed.get(from.as_str()).is_some_and(|to_all| to_all.contains(&to.as_str()));
-            let for_tests = in_tests.get(from.as_str()).is_some_and(|to_all| to_all.contains(&to.as_str()));
+            let usual = allowed
+                .get(from.as_str())
+                .is_some_and(|to_all| to_all.contains(&to.as_str()));
+            let for_tests = in_tests
+                .get(from.as_str())
+                .is_some_and(|to_all| to_all.contains(&to.as_str()));
             !(usual || *test && for_tests)
         })
         .map(|(from, to, _)| format!("{from} -> {to}"))
@@ -58,10 +70,14 @@ fn edges(packages: &[Package]) -> BTreeSet<(String, String, bool)> {
     packages
         .iter()
         .flat_map(|package| {
-            package.dependencies.iter().filter(|dependency| dependency.path.is_some()).map(|dependency| {
-                let test = dependency.kind == DependencyKind::Development;
-                (package.name.to_string(), dependency.name.clone(), test)
-            })
+            package
+                .dependencies
+                .iter()
+                .filter(|dependency| dependency.path.is_some())
+                .map(|dependency| {
+                    let test = dependency.kind == DependencyKind::Development;
+                    (package.name.to_string(), dependency.name.clone(), test)
+                })
         })
         .collect()
 }
@@ -74,12 +90,20 @@ fn crates_know_only_those_they_may() {
         edges.contains(&("weever-core".into(), "weever-proto".into(), false)),
         "the edges were not read: {edges:?}"
     );
-    assert_eq!(forbidden(&edges), Vec::<String>::new(), "see ALLOWED in {}", file!());
+    assert_eq!(
+        forbidden(&edges),
+        Vec::<String>::new(),
+        "see ALLOWED in {}",
+        file!()
+    );
 }
 
 #[test]
 fn every_crate_has_a_rule() {
-    let there: BTreeSet<String> = packages().iter().map(|package| package.name.to_string()).collect();
+    let there: BTreeSet<String> = packages()
+        .iter()
+        .map(|package| package.name.to_string())
+        .collect();
     let ruled: BTreeSet<String> = ALLOWED.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(there, ruled);
 }
@@ -88,10 +112,20 @@ fn every_crate_has_a_rule() {
 fn a_forbidden_edge_is_found() {
     let wrong = BTreeSet::from([
         ("weever-core".to_owned(), "weever-uring".to_owned(), false),
-        ("weever-controlplane".to_owned(), "weever-dataplane".to_owned(), true),
+        (
+            "weever-controlplane".to_owned(),
+            "weever-dataplane".to_owned(),
+            true,
+        ),
         ("weever-core".to_owned(), "weever-proto".to_owned(), false),
     ]);
-    assert_eq!(forbidden(&wrong), ["weever-controlplane -> weever-dataplane", "weever-core -> weever-uring"]);
+    assert_eq!(
+        forbidden(&wrong),
+        [
+            "weever-controlplane -> weever-dataplane",
+            "weever-core -> weever-uring"
+        ]
+    );
 }
 
 /// Rust files below a crate's folder, without those of crates nested in it.
@@ -113,7 +147,13 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 fn says_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
     let lifted = ["allow(unsafe_code", "expect(unsafe_code", "warn(unsafe_code"];
-    let used = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"];
+    let used = [
+        "unsafe {",
+        "unsafe fn",
+        "unsafe impl",
+        "unsafe trait",
+        "unsafe extern",
+    ];
     lifted.iter().chain(&used).any(|words| code.contains(words))
 }
 
@@ -122,9 +162,16 @@ fn unsafe_stays_in_its_crate() {
     let me = Path::new(file!()).file_name().expect("this file has a name");
     let mut seen_where_allowed = false;
     for package in packages() {
-        let folder = package.manifest_path.parent().expect("a manifest lies in a folder");
+        let folder = package
+            .manifest_path
+            .parent()
+            .expect("a manifest lies in a folder");
         let manifest = fs::read_to_string(&package.manifest_path).expect("a manifest is readable");
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{} leaves the lints out", package.name);
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{} leaves the lints out",
+            package.name
+        );
         let mut files = Vec::new();
         sources(folder.as_std_path(), &mut files);
         for file in files.iter().filter(|file| file.file_name() != Some(me)) {
