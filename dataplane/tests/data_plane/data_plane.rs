@@ -24,6 +24,10 @@ pub(crate) fn settings(control_socket: &Path) -> Settings {
     }
 }
 
+pub(crate) fn with_io(settings: Settings, io: IoChoice) -> Settings {
+    Settings { io, ..settings }
+}
+
 impl DataPlane {
     pub(crate) fn start(settings: Settings) -> Self {
         let (stop, stopped) = oneshot::channel();

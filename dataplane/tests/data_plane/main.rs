@@ -2,10 +2,12 @@
 //! clients that check connectivity as ICE does.
 #![allow(clippy::unwrap_used, clippy::panic)] // all of this is test code
 
+mod broadcast;
 mod data_plane;
 mod drain;
 mod link;
 mod media;
+mod peer;
 mod played_control_plane;
 mod stun_client;
 
