@@ -12,6 +12,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 use thiserror::Error;
 use tokio::net::UdpSocket;
+use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
 use crate::http::{self, HttpError, Url};
@@ -20,6 +21,8 @@ use crate::http::{self, HttpError, Url};
 const MAX_DATAGRAM: usize = 2048;
 /// About a second of a busy stream.
 const RECEIVE_BUFFER: usize = 1024 * 1024;
+/// Datagrams that one client may take before the others of its thread get their turn.
+const TURNS: u32 = 64;
 /// How much of an error's body is shown.
 const SHOWN: usize = 300;
 
@@ -65,6 +68,7 @@ pub(crate) struct Client {
     session: Url,
     token: Option<String>,
     buffer: Box<[u8; MAX_DATAGRAM]>,
+    turns: u32,
 }
 
 impl Client {
@@ -124,6 +128,7 @@ impl Client {
             session,
             token: request.token.map(str::to_owned),
             buffer: Box::new([0; MAX_DATAGRAM]),
+            turns: 0,
         })
     }
 
@@ -141,6 +146,10 @@ impl Client {
                 Output::Timeout(timer) => timer,
             };
             if self.receive()? {
+                self.turns = self.turns.wrapping_add(1);
+                if self.turns.is_multiple_of(TURNS) {
+                    yield_now().await;
+                }
                 continue;
             }
             let now = Instant::now();
