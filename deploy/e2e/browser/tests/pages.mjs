@@ -1,0 +1,184 @@
+// The pages themselves: they load clean everywhere, speak to people, and work by keyboard.
+
+import { assert, hasTiles, isLive, playsPattern, tile, tileIds, waitFor } from "../probes.mjs";
+
+const PAGES = ["", "publish.html", "watch.html", "conference.html", "audio.html", "broadcast.html", "player.html", "manage.html"];
+const NARROW = { width: 320, height: 640 };
+
+async function tabTo(page, css) {
+  for (let presses = 0; presses < 60; presses += 1) {
+    if (await page.evaluate((selector) => document.activeElement?.matches(selector), css)) return;
+    await page.keyboard.press("Tab");
+  }
+  throw new Error(`Tab never reached ${css}`);
+}
+
+export const tests = {
+  "every page loads clean on both ports, with a Content-Security-Policy": async (stage) => {
+    stage.expectConsole(/404 .*\/(list|pub)\//); // the pages ask whether the other port's API is here
+    for (const base of [stage.publicUrl, stage.privateUrl]) {
+      for (const path of PAGES) {
+        const page = await stage.open(path, {}, { base });
+        await page.waitForSelector("weever-header nav a");
+        const response = await page.context().request.get(`${base}/${path}`);
+        const policy = response.headers()["content-security-policy"] ?? "";
+        assert(response.ok(), `${base}/${path} answered ${response.status()}`);
+        assert(policy.includes("default-src 'self'") && !policy.includes("unsafe"), `${base}/${path}: Content-Security-Policy: ${policy}`);
+        await page.context().close();
+      }
+    }
+  },
+
+  "no page is wider than a phone of 320 px": async (stage) => {
+    stage.expectConsole(/404 .*\/(list|pub)\//);
+    for (const path of PAGES) {
+      const page = await stage.open(path, { id: "a".repeat(128), room: "b".repeat(128) }, { viewport: NARROW });
+      const excess = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      assert(excess <= 0, `/${path} is ${excess} px too wide`);
+      await page.context().close();
+    }
+  },
+
+  "every control has a name for screen readers": async (stage) => {
+    stage.expectConsole(/404 .*\/(list|pub)\//);
+    for (const path of PAGES) {
+      const page = await stage.open(path);
+      const nameless = await page.evaluate(() =>
+        [...document.querySelectorAll("input, select, button, a")]
+          .filter((element) => {
+            const label = element.labels?.[0]?.textContent ?? "";
+            return !(element.getAttribute("aria-label") || element.textContent.trim() || label.trim());
+          })
+          .map((element) => element.outerHTML.slice(0, 120)),
+      );
+      assert(nameless.length === 0, `/${path}: ${nameless.join(" ")}`);
+      const headings = await page.locator("h1:visible").count();
+      assert(headings === 1, `/${path} has ${headings} main headings`);
+      await page.context().close();
+    }
+  },
+
+  "from the start page into a room by keyboard alone": async (stage) => {
+    await isLive(await stage.publish("alice"));
+    const page = await stage.open("");
+    await page.keyboard.press("Tab");
+    assert(await page.evaluate(() => document.activeElement.textContent === "Skip to content"), "the first stop skips to the content");
+    await tabTo(page, "input[name=room]");
+    await page.keyboard.press("Control+A");
+    await page.keyboard.type(stage.room);
+    await tabTo(page, 'a.door[href*="watch.html"]');
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/watch\.html/);
+    await tabTo(page, "#join [type=submit]");
+    await page.keyboard.press("Enter");
+    await isLive(page);
+    assert(await page.evaluate(() => document.activeElement?.matches("h1.room-name")), "the focus is on the room's name");
+    await playsPattern(page, `${tile("alice")} video`);
+    await tabTo(page, "[data-control=leave]");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector('[data-view="setup"]:not([hidden])');
+  },
+
+  "publish by keyboard alone, with the test pattern": async (stage) => {
+    const page = await stage.open("publish.html", { room: stage.room, width: 320, height: 180 });
+    await tabTo(page, "input[name=source]");
+    await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("ArrowRight");
+    assert((await page.locator("input[name=source]:checked").getAttribute("value")) === "pattern", "arrows choose the source");
+    await tabTo(page, "input[name=id]");
+    await page.keyboard.type("carol");
+    await page.keyboard.press("Enter");
+    await isLive(page);
+    const viewer = await stage.watch();
+    await playsPattern(viewer, `${tile("carol")} video`);
+  },
+
+  "names are checked before anything is sent": async (stage) => {
+    const page = await stage.open("publish.html", { room: stage.room, source: "pattern" });
+    for (const [name, hint] of [["a b", /spaces/], ["a/b", /\//], ["ünal", /ASCII/], ["a".repeat(129), /128/]]) {
+      await page.evaluate((value) => (document.querySelector("input[name=id]").value = value), name);
+      await page.click("#join [type=submit]");
+      const error = await page.textContent(".field-error");
+      assert(hint.test(error), `"${name.slice(0, 10)}" is refused in words: ${error}`);
+    }
+    assert(page.posts.length === 0, "nothing was sent");
+  },
+
+  "hostile names are text, never markup": async (stage) => {
+    stage.room = `<img"'&${stage.room}`;
+    const name = `<b'"&;%41\\`;
+    await isLive(await stage.publish(name, { width: 160, height: 90 }));
+    const viewer = await stage.watch();
+    await waitFor("the tile", async () => (await tileIds(viewer)).length === 1);
+    const shown = await viewer.textContent(".tile-name");
+    assert(shown === name, `the name is shown as it is, not as ${shown}`);
+    assert((await viewer.textContent("h1.room-name")) === stage.room, "the room's name is shown as it is");
+    const planted = await viewer.evaluate(() => document.querySelectorAll("main b, main img").length);
+    assert(planted === 0, "no element came from a name");
+  },
+
+  "a Full ID that is taken is refused in words": async (stage) => {
+    stage.expectConsole(/409/);
+    await isLive(await stage.publish("alice+same"));
+    const second = await stage.publish("alice+same");
+    const notice = second.locator(".notice.bad");
+    await notice.waitFor();
+    assert(/taken/.test(await notice.textContent()), `the notice says why: ${await notice.textContent()}`);
+    assert((await second.locator("input[name=id][aria-invalid=true]").count()) === 1, "the name field is marked");
+  },
+
+  "one's own name in two tabs is explained": async (stage) => {
+    await isLive(await stage.publish("alice", { width: 160, height: 90 }));
+    const viewer = await stage.watch({ id: "alice" });
+    await viewer.locator("#own-name").waitFor();
+    await hasTiles(viewer, []);
+  },
+
+  "manage: who is in, and a token with its links": async (stage) => {
+    await isLive(await stage.publish("alice", { width: 160, height: 90 }));
+    await isLive(await stage.watch());
+    const page = await stage.open("manage.html", { room: stage.room }, { base: stage.privateUrl });
+    await waitFor("both in the lists", async () => {
+      const seen = [await page.textContent("#pub-count"), await page.textContent("#sub-count")];
+      return { seen, done: seen.join() === "1,1" };
+    });
+    assert((await page.textContent("#pub-list code")).startsWith("alice+"), "the Full ID is listed");
+    await page.fill("#token-form [name=id]", "dora");
+    await page.click("#token-form [type=submit]");
+    await page.waitForSelector("#links a");
+    const links = await page.locator("#links a").evaluateAll((all) => all.map((link) => link.href));
+    assert(links.length === 2 && links.every((link) => /room=.*id=dora#token=\w{20}/.test(link)), `links: ${links}`);
+  },
+
+  "manage explains itself on the public port": async (stage) => {
+    stage.expectConsole(/404 .*\/list\//);
+    const page = await stage.open("manage.html", { room: stage.room });
+    await page.locator("#blocked").waitFor();
+    assert(/--debug/.test(await page.textContent("#blocked")), "it says how to get there");
+  },
+
+  "publishing from the operator's port is explained": async (stage) => {
+    stage.expectConsole(/404|405/);
+    const page = await stage.open(
+      "publish.html",
+      { room: stage.room, id: "alice", auto: 1, source: "pattern", width: 160, height: 90 },
+      { base: stage.privateUrl },
+    );
+    const notice = page.locator(".notice.bad");
+    await notice.waitFor();
+    assert(/public address/.test(await notice.textContent()), `the notice says where to go: ${await notice.textContent()}`);
+  },
+
+  "themes: system, light, dark, and the choice is kept": async (stage) => {
+    const page = await stage.open("watch.html", {}, { colorScheme: "dark" });
+    const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+    const dark = await ground();
+    await page.click("button.theme");
+    const light = await ground();
+    assert(dark !== light, "light differs from the dark system theme");
+    await page.reload();
+    assert((await ground()) === light, "the choice outlives a reload");
+    await page.click("button.theme");
+    assert((await ground()) === dark, "dark is dark");
+  },
+};
