@@ -32,7 +32,7 @@ export class JoinForm {
     if (token) {
       token.value = params.get("token") ?? "";
     }
-    if (token?.value || params.get("id")) token?.closest("details")?.setAttribute("open", "");
+    for (const input of [token, params.has("id") && id]) if (input?.value) input.closest("details")?.setAttribute("open", "");
     hideToken();
     for (const input of [room, id, token]) input?.addEventListener("input", () => this.#mark(input, ""));
     form.addEventListener("submit", (event) => {

@@ -20,17 +20,17 @@ export class Studio extends EventTarget {
     const asked = params.get("source");
     for (const radio of form.querySelectorAll("input[name=source]")) {
       radio.checked = asked ? radio.value === asked : radio.checked;
-      radio.addEventListener("change", () => this.#choose());
+      radio.addEventListener("change", () => this.choose());
     }
     for (const name of ["cameraId", "microphoneId"]) {
       form.elements[name]?.addEventListener("change", () => this.#changeDevice(name));
     }
     this.timer = setInterval(() => this.tile?.showLevel(this.muted.audio ? 0 : (this.meter?.level() ?? 0)), LEVEL_MS);
-    this.#choose();
+    this.choose();
   }
 
   get source() {
-    return this.form.elements.source.value;
+    return this.form.dataset.role === "viewer" ? "none" : this.form.elements.source.value;
   }
 
   /** The chosen source's stream, opened now if it wasn't yet; null for "none". */
@@ -84,8 +84,8 @@ export class Studio extends EventTarget {
     if (kind === "video") this.tile?.setPicture(!muted);
   }
 
-  // The pattern needs nobody's leave, and a device that was allowed before doesn't either: show those at once.
-  async #choose() {
+  /** Takes up another source. The pattern needs nobody's leave, nor does a device that was allowed before: shown at once. */
+  async choose() {
     this.release();
     const { source } = this;
     this.form.dataset.source = source;
@@ -94,7 +94,8 @@ export class Studio extends EventTarget {
   }
 
   #preview() {
-    this.tile = new Tile("you", { own: true, mirrored: this.source === "camera", title: "Preview" });
+    const title = this.form.elements.id?.value.trim() || "You";
+    this.tile = new Tile("you", { own: true, mirrored: this.source === "camera", title });
     this.tile.setStream(this.stream);
     this.#meterOn();
     this.host.append(this.tile.element);

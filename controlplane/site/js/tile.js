@@ -51,7 +51,7 @@ export class Tile {
       { class: `tile no-picture${own ? " own" : ""}`, "data-id": id, "aria-label": title },
       this.video,
       el("div", { class: "tile-face" }, el("div", { class: "face" }, this.fin.element, avatar(title)), this.waiting),
-      el("div", { class: "tile-bar" }, this.level.element, el("span", { class: "tile-name", text: own && title !== "Preview" ? `${title} (you)` : title })),
+      el("div", { class: "tile-bar" }, this.level.element, el("span", { class: "tile-name", text: own && title !== "You" ? `${title} (you)` : title })),
       this.stats.element,
       fullscreenButton(() => this.element, title),
     );

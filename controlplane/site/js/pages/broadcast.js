@@ -14,8 +14,10 @@ const COUNT_EVERY_MS = 2000;
 const form = document.getElementById("join");
 if (params.get("role") === "viewer") form.elements.role.value = "viewer";
 if (params.get("role") === "host") form.elements.role.value = "host";
-const studio = new Studio(form, document.getElementById("preview"));
 const empty = document.getElementById("empty");
+
+form.dataset.role = form.elements.role.value;
+const studio = new Studio(form, document.getElementById("preview"));
 
 const showRole = () => {
   form.dataset.role = form.elements.role.value;
@@ -23,7 +25,12 @@ const showRole = () => {
   joinForm.setNamed(isHost());
 };
 const joinForm = new JoinForm(form, join, { guest: "guest" });
-form.addEventListener("change", showRole);
+for (const radio of form.elements.role) {
+  radio.addEventListener("change", () => {
+    showRole();
+    studio.choose(); // who only watches needs no camera
+  });
+}
 showRole();
 joinForm.autoStart();
 
