@@ -341,6 +341,11 @@ fn ssrcs(media: &Media) -> (Option<u32>, Option<u32>) {
     (first, None)
 }
 
+/// RFC 8866 §9: `token-char`. Anything else in a mid would break our own lines that repeat it (RFC 5888 §4).
+fn is_token_char(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]".contains(&byte)
+}
+
 fn check_mids(sections: &[Section], bundle: &HashSet<String>) -> Result<(), SdpError> {
     let mut seen = HashSet::new();
     let used: Vec<&Section> = sections.iter().filter(|section| !section.rejected).collect();
@@ -350,6 +355,16 @@ fn check_mids(sections: &[Section], bundle: &HashSet<String>) -> Result<(), SdpE
         ));
     }
     for section in &used {
+        if !section.mid.bytes().all(is_token_char) {
+            let mid = &section.mid;
+            return Err(SdpError::unservable(format!(
+                "a=mid:{mid:?} has a character that it must not have"
+            )));
+        }
+        if section.mid.is_empty() && section.kind == SectionKind::Application {
+            // The channel is for later negotiations, and those need names (RFC 8829 §5.2.1).
+            return Err(SdpError::unservable("the data channel has no a=mid"));
+        }
         if section.mid.len() > limits::MAX_MID {
             let (mid, max) = (&section.mid, limits::MAX_MID);
             return Err(SdpError::unservable(format!(

@@ -58,7 +58,12 @@ impl PublishedTrack {
         });
         Receive {
             track: TrackId(self.track),
-            mid: self.mid.clone(),
+            // A lone m-line may have none; the data plane wants a name, and has no other to confuse it with.
+            mid: if self.mid.is_empty() {
+                "0".into()
+            } else {
+                self.mid.clone()
+            },
             kind: self.kind(),
             payload_types: std::iter::once(main).chain(red).collect(),
             ssrc: self.ssrc,
