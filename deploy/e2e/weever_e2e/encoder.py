@@ -21,7 +21,7 @@ class Ffmpeg:
         # A little noise over the picture, so that the encoder has to use its bit rate.
         video = f"{picture}=size={size}:rate={rate},noise=alls=12:allf=t,format=yuv420p"
         self.command = [
-            imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "info", "-nostdin", "-re",
+            imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "info", "-nostats", "-nostdin", "-re",
             "-f", "lavfi", "-i", video, "-f", "lavfi", "-i", "sine=frequency=600:sample_rate=48000",
             "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-profile:v", "baseline",
             "-b:v", bits, "-maxrate", bits, "-bufsize", f"{kbit_per_second // 4}k", "-g", str(rate * 2), "-bf", "0",

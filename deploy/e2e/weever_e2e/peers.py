@@ -8,7 +8,6 @@ import aioice.ice
 import av
 import numpy
 from aiortc import (
-    RTCBundlePolicy,
     RTCConfiguration,
     RTCPeerConnection,
     RTCRtpReceiver,
@@ -29,7 +28,7 @@ aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
 
 
 def connection():
-    return RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+    return RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
 
 async def until(condition, what, seconds=CONNECT_SECONDS):
