@@ -1,0 +1,10 @@
+//! The rooms as a whole, with a played data plane and played clients: no socket, no clock, no chance.
+
+#![allow(unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod bench;
+mod joining;
+mod offers;
+mod players;
+mod restart;
+mod stage;

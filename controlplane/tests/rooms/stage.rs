@@ -1,0 +1,266 @@
+//! Subscribers with a control channel: everything of the room, renegotiated as it changes.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use weever_controlplane::rooms::SessionKey;
+use weever_controlplane::sdp::Description;
+use weever_proto::{Role, SessionId};
+
+use crate::bench::Bench;
+use crate::offers;
+
+fn subscriber(bench: &mut Bench, name: &str) -> SessionId {
+    let (session, ..) = bench.enter(Role::Subscriber, name, &offers::channel_only());
+    bench.open_channel(session);
+    session
+}
+
+#[test]
+fn the_first_offer_has_all_and_later_ones_follow_notices() {
+    let mut bench = Bench::new();
+    bench.enter(Role::Publisher, "alice+1", &offers::browser_publisher(&["VP8"]));
+    let viewer = subscriber(&mut bench, "bob");
+    assert!(bench.held[&viewer].routes.is_empty(), "nothing before the answer");
+    let offer = bench.answer_offer(viewer);
+    assert_eq!(offers::msids(&offer), ["alice+1 audio0", "alice+1 video0"]);
+    assert!(offer.contains("a=setup:actpass\r\n") && offer.contains("a=sendonly\r\n"));
+    assert!(offer.contains("a=ssrc-group:FID "));
+    assert_eq!(bench.held[&viewer].routes.len(), 2);
+
+    let (_, key, _) = bench.enter(Role::Publisher, "carol", &offers::speaker());
+    assert_eq!(bench.hear(viewer).unwrap(), "PUB_JOIN carol");
+    assert_eq!(offers::msids(&bench.answer_offer(viewer)).len(), 3);
+    bench.leave(key);
+    assert_eq!(bench.held[&viewer].routes.len(), 2, "its route ends at once");
+    assert_eq!(bench.hear(viewer).unwrap(), "PUB_LEFT carol");
+    let offer = bench.answer_offer(viewer);
+    assert_eq!(offers::msids(&offer), ["alice+1 audio0", "alice+1 video0"]);
+    assert_eq!(offer.matches("\r\nm=").count(), 4, "the m-line stays, refused");
+    bench.enter(Role::Publisher, "dave", &offers::speaker());
+    bench.hear(viewer).unwrap();
+    let offer = bench.answer_offer(viewer);
+    assert_eq!(offer.matches("\r\nm=").count(), 4, "and is used again");
+}
+
+#[test]
+fn an_empty_room_is_offered_too() {
+    let mut bench = Bench::new();
+    let viewer = subscriber(&mut bench, "bob");
+    let offer = bench.answer_offer(viewer);
+    assert!(offers::msids(&offer).is_empty());
+    assert_eq!(bench.hear(viewer), None);
+}
+
+#[test]
+fn one_negotiation_at_a_time_and_changes_coalesce() {
+    let mut bench = Bench::new();
+    let viewer = subscriber(&mut bench, "bob");
+    let first = bench.hear(viewer).unwrap();
+    for n in 0..5 {
+        bench.enter(Role::Publisher, &format!("p{n}"), &offers::speaker());
+        assert_eq!(bench.hear(viewer).unwrap(), format!("PUB_JOIN p{n}"));
+        assert_eq!(bench.hear(viewer), None, "the first offer is still out");
+    }
+    let answer = offers::answer(first.strip_prefix("SDP_OFFER ").unwrap(), "-");
+    bench.say(viewer, &format!("SDP_ANSWER {answer}"));
+    assert_eq!(offers::msids(&bench.answer_offer(viewer)).len(), 5);
+    assert_eq!(bench.hear(viewer), None);
+    assert_eq!(bench.held[&viewer].routes.len(), 5);
+}
+
+#[test]
+fn an_unanswered_offer_is_made_once_more_then_the_session_ends() {
+    let mut bench = Bench::new();
+    let viewer = subscriber(&mut bench, "bob");
+    let offer = bench.hear(viewer).unwrap();
+    bench.pass(Duration::from_millis(9900));
+    assert_eq!(bench.hear(viewer), None);
+    bench.say(viewer, "SDP_ANSWER nonsense");
+    bench.pass(Duration::from_millis(200));
+    assert_eq!(bench.hear(viewer).unwrap(), offer, "the same again");
+    bench.pass(Duration::from_secs(9));
+    assert!(bench.held.contains_key(&viewer));
+    bench.pass(Duration::from_secs(2));
+    assert!(!bench.held.contains_key(&viewer), "it ends");
+}
+
+#[test]
+fn what_a_client_cannot_decode_is_not_sent() {
+    let mut bench = Bench::new();
+    bench.enter(Role::Publisher, "alice", &offers::browser_publisher(&["H265"]));
+    let viewer = subscriber(&mut bench, "bob");
+    let text = bench.hear(viewer).unwrap();
+    let answer = offers::answer(text.strip_prefix("SDP_OFFER ").unwrap(), "H265");
+    bench.say(viewer, &format!("SDP_ANSWER {answer}"));
+    assert_eq!(bench.held[&viewer].routes.len(), 1, "the sound");
+    assert_eq!(bench.hear(viewer), None, "and it is not asked again and again");
+}
+
+#[test]
+fn a_payload_type_means_one_thing() {
+    let mut bench = Bench::new();
+    let h264 = |profile: &str| format!("H264 packetization-mode=1;profile-level-id={profile}");
+    for (n, codec) in [
+        "VP8",
+        &h264("42e01f"),
+        "VP9 profile-id=0",
+        &h264("640c1f"),
+        "VP8",
+        "AV1",
+    ]
+    .iter()
+    .enumerate()
+    {
+        bench.enter(
+            Role::Publisher,
+            &format!("p{n}"),
+            &offers::browser_publisher(&[codec]),
+        );
+    }
+    let viewer = subscriber(&mut bench, "bob");
+    let offer = Description::parse(&bench.answer_offer(viewer)).unwrap();
+    let mut meaning: HashMap<u8, (String, Option<String>)> = HashMap::new();
+    for format in offer.sections.iter().flat_map(|section| &section.formats) {
+        let what = (format.name.clone(), format.fmtp.clone());
+        assert_eq!(*meaning.entry(format.pt).or_insert_with(|| what.clone()), what);
+    }
+    let vp8: Vec<u8> = meaning
+        .iter()
+        .filter(|(_, (name, _))| name == "VP8")
+        .map(|(pt, _)| *pt)
+        .collect();
+    assert_eq!(
+        vp8,
+        [96],
+        "one number for what is the same, the publisher's where it is free"
+    );
+    assert_eq!(meaning[&63], ("red".into(), Some("111/111".into())));
+}
+
+#[test]
+fn a_clients_own_offer_is_answered_and_ours_made_again() {
+    let mut bench = Bench::new();
+    let viewer = subscriber(&mut bench, "bob");
+    bench.answer_offer(viewer);
+    bench.enter(Role::Publisher, "alice", &offers::speaker());
+    assert_eq!(bench.hear(viewer).unwrap(), "PUB_JOIN alice");
+    let ours = bench.hear(viewer).unwrap();
+    bench.say(viewer, &format!("SDP_OFFER {}", offers::channel_only()));
+    let answer = bench.hear(viewer).unwrap();
+    assert!(answer.starts_with("SDP_ANSWER v=0"));
+    assert!(answer.contains("a=setup:passive\r\n"));
+    let again = bench.hear(viewer).unwrap();
+    assert_eq!(offers::msids(&again), offers::msids(&ours));
+    // The answer to the offer that was taken back comes late: it fits the new one as well.
+    let answer = offers::answer(again.strip_prefix("SDP_OFFER ").unwrap(), "-");
+    bench.say(viewer, &format!("SDP_ANSWER {answer}"));
+    assert_eq!(bench.held[&viewer].routes.len(), 1);
+    bench.say(viewer, "SDP_OFFER nonsense");
+    assert_eq!(bench.hear(viewer).unwrap(), "OK");
+    bench.say(viewer, "what?");
+    assert_eq!(bench.hear(viewer).unwrap(), "OK");
+}
+
+/// Publishers come and go at random while subscribers answer late and in their own time.
+#[test]
+fn a_storm_ends_with_exactly_the_live_tracks() {
+    for seed in 1..6 {
+        let mut random = Random(seed);
+        let mut bench = Bench::new();
+        let viewers: Vec<SessionId> = (0..20)
+            .map(|n| subscriber(&mut bench, &format!("v{n}")))
+            .collect();
+        let mut live: Vec<(String, SessionKey)> = Vec::new();
+        let mut peak = 0;
+        let mut last: HashMap<SessionId, String> = HashMap::new();
+        for step in 0..600 {
+            if live.len() < 60 && random.below(100) < 55 {
+                let name = format!("p{step}");
+                let offer = if random.below(2) == 0 {
+                    offers::speaker()
+                } else {
+                    offers::browser_publisher(&["VP8"])
+                };
+                let (_, key, _) = bench.enter(Role::Publisher, &name, &offer);
+                live.push((name, key));
+            } else if !live.is_empty() {
+                let n = random.below(live.len());
+                let (_, key) = live.swap_remove(n);
+                bench.leave(key);
+            }
+            peak = peak.max(live.len());
+            for viewer in &viewers {
+                // Slower than the news come, but not slower than a client may be.
+                for _ in 0..random.below(6) {
+                    listen(&mut bench, *viewer, &mut last);
+                }
+            }
+            bench.pass(Duration::from_millis(50));
+        }
+        for viewer in &viewers {
+            while listen(&mut bench, *viewer, &mut last) {}
+            let offer = &last[viewer];
+            let mut shown: Vec<String> = offers::msids(offer)
+                .iter()
+                .map(|msid| msid.split(' ').next().unwrap().to_owned())
+                .collect();
+            shown.dedup();
+            let mut want: Vec<String> = live.iter().map(|(name, _)| name.clone()).collect();
+            want.sort();
+            assert_eq!(shown, want, "seed {seed}");
+            assert_eq!(bench.held[viewer].routes.len(), offers::msids(offer).len());
+            // Two tracks at most for each publisher, and as many that are not confirmed gone.
+            let lines = offer.matches("\r\nm=").count();
+            assert!(
+                lines <= 1 + peak * 2 * 2,
+                "{lines} m-lines for at most {peak} publishers"
+            );
+            let parsed = Description::parse(offer).unwrap();
+            let mut mids: Vec<&str> = parsed.sections.iter().map(|s| s.mid.as_str()).collect();
+            mids.sort_unstable();
+            mids.dedup();
+            assert_eq!(mids.len(), lines, "every mid is unique");
+        }
+    }
+}
+
+/// Takes one text; checks and answers it if it is an offer.
+fn listen(bench: &mut Bench, viewer: SessionId, last: &mut HashMap<SessionId, String>) -> bool {
+    let Some(text) = bench.hear(viewer) else {
+        return false;
+    };
+    if let Some(offer) = text.strip_prefix("SDP_OFFER ") {
+        let now = Description::parse(offer).unwrap();
+        if let Some(before) = last.get(&viewer) {
+            let before = Description::parse(before).unwrap();
+            assert!(
+                now.sections.len() >= before.sections.len(),
+                "m-lines never go away (RFC 3264 §8)"
+            );
+            for (old, new) in before.sections.iter().zip(&now.sections) {
+                // RFC 8829 §5.2.2: a section changes its mid only when it was refused.
+                assert!(
+                    old.mid == new.mid || old.rejected,
+                    "{} became {} while in use",
+                    old.mid,
+                    new.mid
+                );
+            }
+        }
+        last.insert(viewer, offer.to_owned());
+        bench.say(viewer, &format!("SDP_ANSWER {}", offers::answer(offer, "-")));
+    }
+    true
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % n as u64).unwrap()
+    }
+}
