@@ -38,8 +38,8 @@ export class Stage {
     this.expected.push(pattern);
   }
 
-  /** Opens a page of the site; `query` becomes its query string. */
-  async open(path, query = {}, { base = this.publicUrl, routes = {}, ...options } = {}) {
+  /** Opens a page of the site; `query` becomes its query string, `routes` are pages of our own, `prepare` runs before all else. */
+  async open(path, query = {}, { base = this.publicUrl, routes = {}, prepare = async () => {}, ...options } = {}) {
     const context = await this.browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
     await context.addInitScript(keepPeers);
     const page = await context.newPage();
@@ -49,6 +49,7 @@ export class Stage {
     for (const [url, body] of Object.entries(routes)) {
       await page.route(base + url, (route) => route.fulfill({ contentType: "text/html; charset=utf-8", body }));
     }
+    await prepare(page);
     const search = new URLSearchParams(query).toString();
     await page.goto(`${base}/${path}${search && `?${search}`}`);
     return page;

@@ -127,6 +127,66 @@ export const tests = {
     assert((await second.locator("input[name=id][aria-invalid=true]").count()) === 1, "the name field is marked");
   },
 
+  "a refused token is asked for, beside what the server said": async (stage) => {
+    stage.expectConsole(/401/);
+    const body = JSON.stringify({ title: "Unauthorized", status: 401, detail: "bad token" });
+    const page = await stage.open("watch.html", { room: stage.room, auto: 1 }, {
+      prepare: (opened) =>
+        opened.route("**/sub/**", (route) => route.fulfill({ status: 401, contentType: "application/problem+json", body })),
+    });
+    const notice = page.locator(".notice.bad");
+    await notice.waitFor();
+    assert(/token.*bad token/.test(await notice.textContent()), `the notice: ${await notice.textContent()}`);
+    assert(await page.evaluate(() => document.activeElement.name === "token"), "the token field is open and has the focus");
+    await page.unroute("**/sub/**");
+    await page.keyboard.type("right");
+    await page.keyboard.press("Enter");
+    await isLive(page);
+  },
+
+  "a server that can't be reached is said so, and tried again when it was there before": async (stage) => {
+    stage.expectConsole(/ERR_FAILED|404.*session/);
+    const page = await stage.open("watch.html", { room: stage.room, auto: 1 }, {
+      prepare: (opened) => opened.route("**/sub/**", (route) => route.abort()),
+    });
+    const notice = page.locator(".notice.bad");
+    await notice.waitFor();
+    assert(/reached/.test(await notice.textContent()), `the notice: ${await notice.textContent()}`);
+    await page.unroute("**/sub/**");
+    await page.click("#join [type=submit]");
+    await isLive(page);
+
+    await page.route("**/sub/**", (route) => route.abort());
+    await page.evaluate(() => window.keptPeers.at(-1).close());
+    await page.evaluate(() => window.keptPeers.at(-1).dispatchEvent(new Event("connectionstatechange")));
+    await page.waitForSelector('#status[data-state="retrying"]');
+    await page.unroute("**/sub/**");
+    await page.waitForSelector('#status[data-state="live"]', { timeout: 20_000 });
+  },
+
+  "sound that the browser holds back comes by a click": async (stage) => {
+    await isLive(await stage.publish("alice", { width: 320, height: 180 }));
+    const viewer = await stage.open("watch.html", { room: stage.room, auto: 1 }, {
+      prepare: (page) =>
+        page.addInitScript(() => {
+          // What browsers do by default; the tests' browser is told to play at once.
+          let clicked = false;
+          addEventListener("click", () => (clicked = true), { capture: true });
+          const play = HTMLMediaElement.prototype.play;
+          HTMLMediaElement.prototype.play = function () {
+            const held = !this.muted && !clicked;
+            return held ? Promise.reject(new DOMException("held back", "NotAllowedError")) : play.call(this);
+          };
+        }),
+    });
+    const gate = viewer.locator(".sound-gate");
+    await gate.waitFor();
+    await playsPattern(viewer, `${tile("alice")} video`);
+    await gate.click();
+    await gate.waitFor({ state: "detached" });
+    assert(await viewer.evaluate(() => !document.querySelector("video").muted), "the sound is on");
+  },
+
   "one's own name in two tabs is explained": async (stage) => {
     await isLive(await stage.publish("alice", { width: 160, height: 90 }));
     const viewer = await stage.watch({ id: "alice" });
