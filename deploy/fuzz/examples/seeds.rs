@@ -4,6 +4,7 @@
 mod seeds {
     pub(crate) mod ipc;
     pub(crate) mod media;
+    pub(crate) mod sdp;
     pub(crate) mod transport;
     pub(crate) mod worker;
 }
@@ -35,6 +36,9 @@ fn main() -> std::io::Result<()> {
         ("to_shard", seeds::ipc::to_shard()),
         ("from_shard", seeds::ipc::from_shard()),
         ("worker", seeds::worker::worker()),
+        ("sdp_offer", seeds::sdp::sdp_offer()),
+        ("sdp_answer", seeds::sdp::sdp_answer()),
+        ("sdp_fragment", seeds::sdp::sdp_fragment()),
     ] {
         let folder = root.join(target);
         std::fs::create_dir_all(&folder)?;

@@ -3,10 +3,12 @@
 //! call the same functions.
 
 mod ipc;
+mod sdp;
 mod wire;
 mod worker;
 
 pub use ipc::{from_shard, to_shard};
+pub use sdp::{sdp_answer, sdp_fragment, sdp_offer};
 pub use wire::{payload, red, rtcp, rtp, stun};
 pub use worker::worker;
 
@@ -23,4 +25,7 @@ pub const TARGETS: &[Target] = &[
     ("to_shard", to_shard),
     ("from_shard", from_shard),
     ("worker", worker),
+    ("sdp_offer", sdp_offer),
+    ("sdp_answer", sdp_answer),
+    ("sdp_fragment", sdp_fragment),
 ];
