@@ -5,6 +5,7 @@ mod seeds {
     pub(crate) mod ipc;
     pub(crate) mod media;
     pub(crate) mod sdp;
+    pub(crate) mod settings;
     pub(crate) mod transport;
     pub(crate) mod worker;
 }
@@ -39,6 +40,7 @@ fn main() -> std::io::Result<()> {
         ("sdp_offer", seeds::sdp::sdp_offer()),
         ("sdp_answer", seeds::sdp::sdp_answer()),
         ("sdp_fragment", seeds::sdp::sdp_fragment()),
+        ("settings", seeds::settings::settings()),
     ] {
         let folder = root.join(target);
         std::fs::create_dir_all(&folder)?;

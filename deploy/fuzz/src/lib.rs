@@ -4,11 +4,13 @@
 
 mod ipc;
 mod sdp;
+mod settings;
 mod wire;
 mod worker;
 
 pub use ipc::{from_shard, to_shard};
 pub use sdp::{sdp_answer, sdp_fragment, sdp_offer};
+pub use settings::settings;
 pub use wire::{payload, red, rtcp, rtp, stun};
 pub use worker::worker;
 
@@ -28,4 +30,5 @@ pub const TARGETS: &[Target] = &[
     ("sdp_offer", sdp_offer),
     ("sdp_answer", sdp_answer),
     ("sdp_fragment", sdp_fragment),
+    ("settings", settings),
 ];
