@@ -16,7 +16,7 @@ use std::future::Future;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use settings::{Invocation, Settings, SettingsError};
+pub use settings::{Invocation, PROGRAM, SETTINGS, Settings};
 pub use start::{RunError, serve};
 pub use worker::WorkerError;
 

@@ -1,11 +1,9 @@
-//! What a data plane is told at its start: flags, or environment variables of the same name in upper snake case.
+//! What a data plane is told at its start.
 
-use std::{
-    ffi::OsString, fmt::Display, net::IpAddr, num::NonZeroUsize, os::unix::fs::MetadataExt, path::PathBuf,
-};
+use std::{net::IpAddr, num::NonZeroUsize, os::unix::fs::MetadataExt, path::PathBuf};
 
-use clap::{Arg, ArgMatches};
 use weever_proto::limits::{MAX_NAME, MAX_WORKERS};
+use weever_settings::{Program, Setting, Take};
 use weever_uring::IoChoice;
 
 /// All settings of a data plane.
@@ -38,149 +36,148 @@ pub struct Invocation {
     pub log: String,
 }
 
-/// Why the settings can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// No command line of this program, or a request for help; printed by its `exit`.
-    #[error(transparent)]
-    Usage(#[from] clap::Error),
-    /// Every bad value, one a line.
-    #[error("{}", .0.join("\n"))]
-    Values(Vec<String>),
+const fn setting(
+    group: &'static str,
+    name: &'static str,
+    value: &'static str,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        value,
+        default,
+        help,
+        group,
+        secret: false,
+    }
 }
 
-/// Name, default, and what it means. The environment variable is the name in upper snake case.
-const SETTINGS: [(&str, &str, &str); 8] = [
-    (
-        "control-socket",
-        "",
-        "Unix socket of the control plane [$XDG_RUNTIME_DIR/weever/control.sock]",
-    ),
-    (
-        "name",
-        "dataplane",
-        "Name of this data plane, unique at its control plane",
-    ),
-    ("workers", "auto", "Worker threads: auto (one a core) or a number"),
-    (
+const MEDIA: &str = "Media";
+const PROCESS: &str = "Process";
+
+/// All settings of a data plane.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        MEDIA,
         "udp-port",
-        "8443",
-        "UDP port of the first worker; the others count up from it",
+        "PORT",
+        Some("8443"),
+        "UDP port of the first worker; the others count up from it. 0 for any free ones.",
     ),
-    (
+    setting(
+        MEDIA,
         "udp-host",
-        "auto",
-        "Addresses to listen on: auto, or a list with commas",
+        "ADDR[,ADDR…]",
+        Some("auto"),
+        "Addresses to listen on; auto finds them by the machine's routes.",
     ),
-    (
+    setting(
+        MEDIA,
         "public-ip",
-        "",
-        "Addresses that clients reach through a NAT, a list with commas",
+        "ADDR[,ADDR…]",
+        None,
+        "Addresses that clients reach through a NAT, offered first.",
     ),
-    ("io", "auto", "How to talk to the kernel: auto, uring or syscalls"),
-    ("max-sessions", "20000", "Sessions beyond this are refused"),
+    setting(
+        MEDIA,
+        "workers",
+        "N",
+        Some("auto"),
+        "Worker threads; auto is one for each core.",
+    ),
+    setting(
+        MEDIA,
+        "io",
+        "BACKEND",
+        Some("auto"),
+        "How to talk to the kernel: auto, uring or syscalls.",
+    ),
+    setting(
+        MEDIA,
+        "max-sessions",
+        "N",
+        Some("20000"),
+        "Sessions beyond this are refused.",
+    ),
+    setting(
+        PROCESS,
+        "name",
+        "NAME",
+        Some("dataplane"),
+        "Name of this data plane, unique at its control plane.",
+    ),
+    setting(
+        PROCESS,
+        "control-socket",
+        "PATH",
+        None,
+        "Unix socket of the control plane [default: $XDG_RUNTIME_DIR/weever/control.sock].",
+    ),
+    setting(
+        PROCESS,
+        "log",
+        "FILTER",
+        Some("info"),
+        "What is logged, in the syntax of RUST_LOG.",
+    ),
 ];
 
+/// The program, as its help shows it.
+pub const PROGRAM: Program<'_> = Program {
+    name: "weever-dataplane",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Weever's data plane: forwards the media of sessions that its control plane opens.",
+    examples: &[
+        (
+            "weever-dataplane",
+            "Serves on UDP port 8443 and up, one for each core.",
+        ),
+        (
+            "weever-dataplane --public-ip 203.0.113.7 --udp-host 10.0.0.7 --udp-port 5000",
+            "Serves behind a NAT.",
+        ),
+    ],
+    tables: &[SETTINGS],
+};
+
 impl Invocation {
-    /// Reads a command line (the program's name first) and the environment. A flag beats the environment.
-    ///
-    /// # Errors
-    /// All bad values at once, each by its name.
-    pub fn read(
-        arguments: impl IntoIterator<Item = OsString>,
-        environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, SettingsError> {
-        let flags = SETTINGS.map(|(name, _, help)| Arg::new(name).long(name).value_name("VALUE").help(help));
-        let log = Arg::new("log")
-            .long("log")
-            .value_name("FILTER")
-            .help("Log filter, as RUST_LOG [info]");
-        let command = clap::Command::new("weever-dataplane")
-            .version(env!("CARGO_PKG_VERSION"))
-            .about("Forwards the media of Weever's sessions")
-            .args(flags)
-            .arg(log);
-        let matches = command.try_get_matches_from(arguments)?;
-        let mut reader = Reader {
-            matches: &matches,
-            environment: &environment,
-            errors: Vec::new(),
-        };
-        let settings = reader.settings();
-        let log = reader
-            .flag("log")
-            .or_else(|| environment("RUST_LOG"))
-            .unwrap_or_else(|| "info".to_owned());
-        match reader.errors {
-            errors if errors.is_empty() => Ok(Self { settings, log }),
-            errors => Err(SettingsError::Values(errors)),
+    /// Takes everything of [`SETTINGS`]; whatever is wrong waits in `take`.
+    pub fn take(take: &mut Take<'_>) -> Self {
+        Self {
+            settings: Settings::take(take),
+            log: take.parse("log"),
         }
     }
 }
 
-struct Reader<'a, E> {
-    matches: &'a ArgMatches,
-    environment: &'a E,
-    errors: Vec<String>,
-}
-
-impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
-    fn flag(&self, name: &str) -> Option<String> {
-        self.matches.get_one::<String>(name).cloned()
-    }
-
-    fn text(&self, name: &str) -> String {
-        let variable = name.replace('-', "_").to_uppercase();
-        let default = SETTINGS
-            .iter()
-            .find(|(setting, ..)| *setting == name)
-            .map(|(_, default, _)| *default);
-        self.flag(name)
-            .or_else(|| (self.environment)(&variable))
-            .or(default.map(str::to_owned))
-            .unwrap_or_default()
-    }
-
-    fn value<T: Default, R: Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, R>) -> T {
-        let text = self.text(name);
-        parse(text.trim()).unwrap_or_else(|reason| {
-            self.errors.push(format!("--{name} {text:?}: {reason}"));
-            T::default()
-        })
-    }
-
-    fn settings(&mut self) -> Settings {
-        let runtime_directory = (self.environment)("XDG_RUNTIME_DIR");
-        Settings {
-            control_socket: self.value("control-socket", |text| match text {
-                "" => default_socket(runtime_directory),
-                path => Ok(path.into()),
-            }),
-            name: self.value("name", |text| match text.len() {
+impl Settings {
+    /// Takes all but the log filter; whatever is wrong waits in `take`.
+    pub fn take(take: &mut Take<'_>) -> Self {
+        Self {
+            control_socket: take.optional("control-socket").unwrap_or_else(default_socket),
+            name: take.parse_with("name", |text| match text.len() {
                 1..=MAX_NAME => Ok(text.to_owned()),
                 _ => Err(format!("1 to {MAX_NAME} bytes")),
             }),
-            workers: self.value("workers", |text| match (text, text.parse::<NonZeroUsize>()) {
+            workers: take.parse_with("workers", |text| match (text, text.parse::<NonZeroUsize>()) {
                 ("auto", _) => Ok(None),
                 (_, Ok(count)) if count.get() <= MAX_WORKERS => Ok(Some(count)),
                 _ => Err(format!("auto, or 1 to {MAX_WORKERS}")),
             }),
-            udp_port: self.value("udp-port", |text| text.parse().map_err(|_| "0 to 65535")),
-            udp_host: self.value("udp-host", |text| {
-                if text == "auto" {
-                    Ok(Vec::new())
-                } else {
-                    addresses(text)
-                }
+            udp_port: take.parse("udp-port"),
+            udp_host: take.parse_with("udp-host", |text| match text {
+                "auto" => Ok(Vec::new()),
+                list => addresses(list),
             }),
-            public_ip: self.value("public-ip", addresses),
-            io: self.value("io", |text| match text {
+            public_ip: take.list("public-ip"),
+            io: take.parse_with("io", |text| match text {
                 "auto" => Ok(IoChoice::Auto),
                 "uring" => Ok(IoChoice::Uring),
                 "syscalls" => Ok(IoChoice::Syscalls),
                 _ => Err("auto, uring or syscalls"),
             }),
-            max_sessions: self.value("max-sessions", |text| text.parse().map_err(|_| "a number")),
+            max_sessions: take.parse("max-sessions"),
         }
     }
 }
@@ -192,43 +189,53 @@ fn addresses(list: &str) -> Result<Vec<IpAddr>, String> {
         .collect()
 }
 
-fn default_socket(runtime_directory: Option<String>) -> Result<PathBuf, std::io::Error> {
-    if let Some(directory) = runtime_directory.filter(|directory| !directory.is_empty()) {
-        return Ok(PathBuf::from(directory).join("weever/control.sock"));
+/// In the user's runtime directory, or in a directory of the user's own under `/tmp`.
+fn default_socket() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty()) {
+        Some(directory) => PathBuf::from(directory).join("weever/control.sock"),
+        None => {
+            // Linux always has /proc/self; without it, a name that nobody has.
+            let user = std::fs::metadata("/proc/self").map_or(u32::MAX, |process| process.uid());
+            format!("/tmp/weever-{user}/control.sock").into()
+        }
     }
-    let user = std::fs::metadata("/proc/self")?.uid();
-    Ok(format!("/tmp/weever-{user}/control.sock").into())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use weever_settings::Stop;
+
     use super::*;
 
-    fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, SettingsError> {
-        let arguments = std::iter::once("weever-dataplane")
-            .chain(arguments.iter().copied())
-            .map(OsString::from);
-        Invocation::read(arguments, |name| {
+    fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, Stop> {
+        let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let environment = |name: &str| {
             let found = environment.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
-        })
+        };
+        let resolved = PROGRAM.resolve(&arguments, environment, |_| Err(Error::from(ErrorKind::NotFound)))?;
+        let mut take = resolved.take();
+        let invocation = Invocation::take(&mut take);
+        take.finish()?;
+        Ok(invocation)
     }
 
     #[test]
     fn nothing_said_is_the_default() {
-        let Invocation { settings, log } = read(&[], &[("XDG_RUNTIME_DIR", "/run/user/7")]).unwrap();
-        assert_eq!(
-            settings.control_socket,
-            PathBuf::from("/run/user/7/weever/control.sock")
-        );
+        let Invocation { settings, log } = read(&[], &[]).unwrap();
+        assert!(settings.control_socket.ends_with("control.sock"));
         assert_eq!(
             (settings.udp_port, settings.workers, settings.io),
             (8443, None, IoChoice::Auto)
         );
+        assert_eq!(
+            (settings.name.as_str(), settings.max_sessions),
+            ("dataplane", 20_000)
+        );
         assert!(settings.udp_host.is_empty() && settings.public_ip.is_empty());
         assert_eq!(log, "info");
-        let settings = read(&[], &[]).unwrap().settings;
-        assert!(settings.control_socket.starts_with("/tmp"));
     }
 
     #[test]
@@ -248,18 +255,31 @@ mod tests {
 
     #[test]
     fn all_bad_values_are_named_at_once() {
+        let long = format!("--name={}", "x".repeat(MAX_NAME + 1));
         let bad = [
             "--udp-port=70000",
             "--workers=0",
             "--io=dpdk",
             "--udp-host=here",
-            "--name=",
+            &long,
+            "--port",
         ];
-        let error = read(&bad, &[("MAX_SESSIONS", "many")]).unwrap_err().to_string();
-        for name in ["udp-port", "workers", "io", "udp-host", "name", "max-sessions"] {
-            assert!(error.contains(&format!("--{name} ")), "{name}: {error}");
-        }
-        assert_eq!(error.lines().count(), 6);
-        assert!(matches!(read(&["--port"], &[]), Err(SettingsError::Usage(_))));
+        let Err(Stop::Errors(errors)) = read(&bad, &[("MAX_SESSIONS", "many")]) else {
+            panic!("accepted");
+        };
+        let mut keys: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(
+            keys,
+            [
+                "--io",
+                "--name",
+                "--port",
+                "--udp-host",
+                "--udp-port",
+                "--workers",
+                "MAX_SESSIONS"
+            ]
+        );
     }
 }
