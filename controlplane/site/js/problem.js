@@ -34,7 +34,7 @@ export async function problemOf(response) {
       });
     case 404:
     case 405:
-      return said
+      return detail?.includes("room")
         ? problem("There is no such room. Check its name, or ask the operator to create it.", { field: "room" })
         : problem(
             "This address doesn’t take media: it may be the operator’s port. Open the site at the public address (port 8443 unless changed).",

@@ -2,9 +2,10 @@
 //
 //   GET    /list/pub/{room}, /list/sub/{room}   Full IDs (a JSON array, with Accept: application/json)
 //   POST   /create/pub, /create/sub             {"room", "id", "token"} sets that ID's token
+//   GET    /rooms                               what is live: rooms, their sessions, tracks and codecs
 //   DELETE /rooms/{room}/{pub|sub}/{full id}    disconnects one; DELETE /rooms/{room} disconnects all
 //
-// It is served on the private port only (127.0.0.1:9443 unless changed), or on the public one with --debug.
+// It is served on the private port only (127.0.0.1:9443 unless changed); /list and /create on the public one too, with --debug.
 
 import { displayName, nameProblem, randomText } from "../names.js";
 import { avatar } from "../tile.js";
@@ -19,7 +20,7 @@ const tokenForm = document.getElementById("token-form");
 const room = roomForm.elements.room;
 const blocked = document.getElementById("blocked");
 const panels = document.getElementById("panels");
-let canDisconnect = true;
+let roomsServed = true; // by the private port; not by a public one with --debug
 
 room.value = params.get("room") || "lobby";
 tokenForm.elements.room.value = room.value;
@@ -50,6 +51,14 @@ async function list(role) {
   return Array.isArray(ids) ? ids.filter((id) => typeof id === "string") : null;
 }
 
+/** All rooms that are live, or none when this port doesn't tell. */
+async function liveRooms() {
+  if (!roomsServed) return [];
+  const response = await fetch("/rooms", { headers: { Accept: "application/json" }, cache: "no-store" });
+  roomsServed = response.ok;
+  return response.ok ? response.json() : [];
+}
+
 async function refresh() {
   const error = document.getElementById("room-error");
   error.textContent = nameProblem(room.value);
@@ -60,16 +69,46 @@ async function refresh() {
     blocked.hidden = available;
     panels.hidden = !available;
     if (!available) return;
-    showMembers("pub", publishers);
-    showMembers("sub", subscribers);
+    const live = await liveRooms();
+    const here = live.find((one) => one.room === room.value);
+    showRooms(live);
+    showMembers("pub", publishers, here?.publishers);
+    showMembers("sub", subscribers, here?.subscribers);
     document.getElementById("offline").hidden = true;
   } catch {
     document.getElementById("offline").hidden = false;
   }
 }
 
-function showMembers(role, ids) {
-  const key = `${canDisconnect} ${ids.join(" ")}`;
+function showRooms(live) {
+  const key = JSON.stringify([room.value, live.map((one) => [one.room, one.publishers.length, one.subscribers.length])]);
+  if (shown.get("rooms") === key) return;
+  shown.set("rooms", key);
+  const chips = live.map((one) => {
+    const choose = () => {
+      room.value = one.room;
+      room.dispatchEvent(new Event("input"));
+    };
+    const count = `${one.publishers.length} on air, ${one.subscribers.length} watching`;
+    const current = one.room === room.value ? "true" : null;
+    return el("li", {}, el("button", { type: "button", class: "chip", "aria-current": current, onclick: choose }, el("strong", { text: one.room }), el("span", { text: count })));
+  });
+  document.getElementById("rooms").replaceChildren(...chips);
+  document.getElementById("rooms-box").hidden = chips.length === 0;
+}
+
+/** `VP8, opus · for 3 min`, from what /rooms tells of a session. */
+function describe(session) {
+  if (!session) return "";
+  const codecs = [...new Set(session.tracks.map((track) => track.codec))].join(", ");
+  const minutes = Math.floor(session.seconds / 60);
+  const time = session.connected ? (minutes ? `for ${minutes} min` : "just now") : "connecting";
+  return codecs ? `${codecs} · ${time}` : time;
+}
+
+function showMembers(role, ids, sessions = []) {
+  const details = new Map(sessions.map((session) => [session.id, describe(session)]));
+  const key = JSON.stringify(ids.map((id) => [id, details.get(id)]));
   if (shown.get(role) === key) return;
   shown.set(role, key);
   document.getElementById(`${role}-count`).textContent = String(ids.length);
@@ -78,8 +117,8 @@ function showMembers(role, ids) {
       "li",
       {},
       avatar(displayName(id)),
-      el("span", { class: "member" }, el("strong", { text: displayName(id) }), el("code", { text: id })),
-      canDisconnect
+      el("span", { class: "member" }, el("strong", { text: displayName(id) }), el("code", { text: id }), el("small", { text: details.get(id) ?? "" })),
+      roomsServed
         ? el("button", { type: "button", class: "quiet", "aria-label": `Disconnect ${id}`, onclick: () => disconnect(role, id), text: "Disconnect" })
         : null,
     ),
@@ -93,11 +132,8 @@ async function disconnect(role, id) {
   const path = `/rooms/${encodeURIComponent(room.value)}/${role}/${encodeURIComponent(id)}`;
   const response = await fetch(path, { method: "DELETE" }).catch(() => null);
   if (response?.ok) toast(`${displayName(id)} was disconnected.`);
-  else if (response && [404, 405, 501].includes(response.status)) {
-    const known = (response.headers.get("Content-Type") ?? "").includes("problem+json") && response.status === 404;
-    if (!known) canDisconnect = false;
-    toast(known ? `${displayName(id)} has left already.` : "Disconnecting isn’t offered at this address.", "bad");
-  } else toast("That didn’t work: the server can’t be reached.", "bad");
+  else if (response?.status === 404) toast(`${displayName(id)} has left already.`);
+  else toast("That didn’t work: the server can’t be reached.", "bad");
   refresh();
 }
 
