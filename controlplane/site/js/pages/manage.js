@@ -131,7 +131,7 @@ function showMembers(role, ids, sessions = []) {
 async function disconnect(role, id) {
   const path = `/rooms/${encodeURIComponent(room.value)}/${role}/${encodeURIComponent(id)}`;
   const response = await fetch(path, { method: "DELETE" }).catch(() => null);
-  if (response?.ok) toast(`${displayName(id)} was disconnected.`);
+  if (response?.ok) toast(`${displayName(id)} was disconnected. To keep somebody out, set another token.`);
   else if (response?.status === 404) toast(`${displayName(id)} has left already.`);
   else toast("That didn’t work: the server can’t be reached.", "bad");
   refresh();

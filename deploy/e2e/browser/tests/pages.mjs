@@ -203,11 +203,24 @@ export const tests = {
       return { seen, done: seen.join() === "1,1" };
     });
     assert((await page.textContent("#pub-list code")).startsWith("alice+"), "the Full ID is listed");
+    await waitFor("the room and its codecs", async () => {
+      const seen = `${await page.textContent("#rooms")} ${await page.textContent("#pub-list small")}`;
+      return { seen, done: seen.includes(stage.room) && /opus/i.test(seen) };
+    });
     await page.fill("#token-form [name=id]", "dora");
     await page.click("#token-form [type=submit]");
     await page.waitForSelector("#links a");
     const links = await page.locator("#links a").evaluateAll((all) => all.map((link) => link.href));
     assert(links.length === 2 && links.every((link) => /room=.*id=dora#token=\w{20}/.test(link)), `links: ${links}`);
+  },
+
+  "manage disconnects a publisher": async (stage) => {
+    const alice = await stage.publish("alice", { width: 160, height: 90 });
+    await isLive(alice);
+    const page = await stage.open("manage.html", { room: stage.room }, { base: stage.privateUrl });
+    await page.click('#pub-list button[aria-label^="Disconnect alice+"]');
+    await alice.waitForSelector('#status:not([data-state="live"])');
+    await waitFor("the publisher's page to come back by itself", () => alice.posts.length === 2, 20);
   },
 
   "manage explains itself on the public port": async (stage) => {
