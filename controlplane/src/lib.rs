@@ -1,5 +1,19 @@
 //! Weever's control plane: HTTP signalling, rooms, tokens, metrics, the demo site. It never sees a media packet.
+//!
+//! [`rooms`] and [`sdp`] are pure; [`signalling`] is the one task that owns the rooms; everything else is a shell around
+//! them. [`main`] is the whole program, [`start`] the same on an executor that is there already.
 
+pub mod auth;
+pub mod config;
+pub mod http;
+pub mod metrics;
 pub mod names;
 pub mod rooms;
 pub mod sdp;
+pub mod shards;
+pub mod signalling;
+mod start;
+pub mod store;
+
+pub use config::{Config, PROGRAM, SETTINGS};
+pub use start::{Running, StartError, check, main, run, start};

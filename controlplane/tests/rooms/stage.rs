@@ -165,7 +165,7 @@ fn a_clients_own_offer_is_answered_and_ours_made_again() {
 /// Publishers come and go at random while subscribers answer late and in their own time.
 #[test]
 fn a_storm_ends_with_exactly_the_live_tracks() {
-    for seed in 1..6 {
+    for seed in 1..4 {
         let mut random = Random(seed);
         let mut bench = Bench::new();
         let viewers: Vec<SessionId> = (0..20)
@@ -174,8 +174,8 @@ fn a_storm_ends_with_exactly_the_live_tracks() {
         let mut live: Vec<(String, SessionKey)> = Vec::new();
         let mut peak = 0;
         let mut last: HashMap<SessionId, String> = HashMap::new();
-        for step in 0..600 {
-            if live.len() < 60 && random.below(100) < 55 {
+        for step in 0..300 {
+            if live.len() < 25 && random.below(100) < 55 {
                 let name = format!("p{step}");
                 let offer = if random.below(2) == 0 {
                     offers::speaker()

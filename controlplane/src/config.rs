@@ -1,0 +1,330 @@
+//! What a control plane is told at its start.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weever_settings::{Program, Setting, Take};
+
+const fn setting(
+    group: &'static str,
+    name: &'static str,
+    value: &'static str,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        value,
+        default,
+        help,
+        group,
+        secret: false,
+    }
+}
+
+const PUBLIC: &str = "Public HTTP";
+const PRIVATE: &str = "Private HTTP";
+const ROOMS: &str = "Rooms";
+const PROCESS: &str = "Process";
+
+/// All settings of a control plane.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        PUBLIC,
+        "host",
+        "ADDR",
+        Some("0.0.0.0"),
+        "Address of the public HTTP server.",
+    ),
+    setting(
+        PUBLIC,
+        "port",
+        "PORT",
+        Some("8443"),
+        "Its TCP port; 0 for any free one.",
+    ),
+    setting(
+        PUBLIC,
+        "cert-file",
+        "FILE",
+        None,
+        "TLS certificate chain, PEM. With --key-file: HTTPS instead of HTTP.",
+    ),
+    setting(PUBLIC, "key-file", "FILE", None, "TLS private key, PEM."),
+    setting(
+        PUBLIC,
+        "cors-domain",
+        "DOMAIN",
+        None,
+        "Pages of this domain and its subdomains may use the public API.",
+    ),
+    setting(
+        PUBLIC,
+        "stun",
+        "HOST:PORT[,…]",
+        None,
+        "STUN servers that clients are told of.",
+    ),
+    setting(
+        PUBLIC,
+        "turn",
+        "HOST:PORT[,…]",
+        None,
+        "TURN servers that clients are told of.",
+    ),
+    setting(
+        PUBLIC,
+        "turn-username",
+        "NAME",
+        None,
+        "User name for the TURN servers.",
+    ),
+    Setting {
+        name: "turn-password",
+        value: "PASSWORD",
+        default: None,
+        help: "Password for the TURN servers.",
+        group: PUBLIC,
+        secret: true,
+    },
+    setting(
+        PUBLIC,
+        "max-connections",
+        "N",
+        Some("10000"),
+        "TCP connections in all; more wait.",
+    ),
+    setting(
+        PUBLIC,
+        "max-connections-per-address",
+        "N",
+        Some("512"),
+        "TCP connections of one address; more are closed.",
+    ),
+    setting(
+        PUBLIC,
+        "max-joins-per-address",
+        "N",
+        Some("200"),
+        "POSTs a second of one address; more get 429. 0: no limit.",
+    ),
+    setting(ROOMS, "auth", "", None, "Ask for the tokens that /create sets."),
+    setting(
+        ROOMS,
+        "strict-rooms",
+        "",
+        None,
+        "Rooms must be created before they are joined.",
+    ),
+    setting(
+        PRIVATE,
+        "private-host",
+        "ADDR",
+        Some("127.0.0.1"),
+        "Address of the private HTTP server: tokens, lists, probes, metrics.",
+    ),
+    setting(
+        PRIVATE,
+        "private-port",
+        "PORT",
+        Some("9443"),
+        "Its TCP port; 0 for any free one.",
+    ),
+    setting(
+        PRIVATE,
+        "debug",
+        "",
+        None,
+        "Serve /create and /list on the public port too.",
+    ),
+    setting(
+        PRIVATE,
+        "pod-name",
+        "NAME",
+        Some("weever"),
+        "This node's name in metrics.",
+    ),
+    setting(
+        PROCESS,
+        "control-socket",
+        "PATH",
+        None,
+        "Unix socket for data planes [$XDG_RUNTIME_DIR/weever/control.sock].",
+    ),
+    setting(
+        PROCESS,
+        "drain-timeout",
+        "SECONDS",
+        Some("60"),
+        "How long /preStop waits for the last session to leave.",
+    ),
+    setting(
+        PROCESS,
+        "redis",
+        "URL",
+        None,
+        "For clusters: not in this version.",
+    ),
+    setting(PROCESS, "nats", "URL", None, "For clusters: not in this version."),
+    setting(
+        PROCESS,
+        "log",
+        "FILTER",
+        Some("info"),
+        "What is logged, as RUST_LOG: info, weever_controlplane=debug, ...",
+    ),
+];
+
+/// The program, as its help shows it.
+pub const PROGRAM: Program<'_> = Program {
+    name: "weever-controlplane",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Weever's control plane: HTTP signalling, rooms, tokens, metrics, the demo site.",
+    examples: &[
+        (
+            "weever-controlplane",
+            "serve on 0.0.0.0:8443, with the private API on 127.0.0.1:9443",
+        ),
+        (
+            "weever-controlplane --auth --cert-file cert.pem --key-file key.pem",
+            "with tokens, over TLS",
+        ),
+        (
+            "weever-controlplane --stun stun.example.org:3478 --cors-domain example.org",
+            "for pages of another origin",
+        ),
+    ],
+    tables: &[SETTINGS],
+};
+
+/// A `host:port` of a STUN or TURN server, as clients are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceServer(pub String);
+
+impl std::str::FromStr for IceServer {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bare = text.trim_start_matches("stun:").trim_start_matches("turn:");
+        let ok = |c: char| c.is_ascii_alphanumeric() || "-._:[]?=&".contains(c);
+        match bare.is_empty() || !bare.chars().all(ok) {
+            true => Err("host:port wanted".into()),
+            false => Ok(Self(bare.to_owned())),
+        }
+    }
+}
+
+/// Settings, typed.
+#[derive(Clone)]
+pub struct Config {
+    /// Public server.
+    pub host: IpAddr,
+    /// Public server.
+    pub port: u16,
+    /// Certificate chain and key, both or none.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Origins that may use the public API.
+    pub cors_domain: Option<String>,
+    /// Told to clients.
+    pub stun: Vec<IceServer>,
+    /// Told to clients.
+    pub turn: Vec<IceServer>,
+    /// For the TURN servers.
+    pub turn_username: String,
+    /// For the TURN servers.
+    pub turn_password: String,
+    /// TCP connections in all.
+    pub max_connections: usize,
+    /// TCP connections of one address.
+    pub max_connections_per_address: usize,
+    /// POSTs a second of one address; 0: no limit.
+    pub max_joins_per_address: u32,
+    /// Ask for tokens.
+    pub auth: bool,
+    /// Rooms are created first.
+    pub strict_rooms: bool,
+    /// Private server.
+    pub private_host: IpAddr,
+    /// Private server.
+    pub private_port: u16,
+    /// Serve `/create` and `/list` publicly.
+    pub debug: bool,
+    /// Label of the metrics.
+    pub pod_name: String,
+    /// Where data planes dial.
+    pub control_socket: PathBuf,
+    /// Longest wait of `/preStop`.
+    pub drain_timeout: Duration,
+    /// Filter of the log.
+    pub log: String,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("private_host", &self.private_host)
+            .field("private_port", &self.private_port)
+            .field("control_socket", &self.control_socket)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Takes the settings; whatever is wrong waits in `take`.
+    pub fn from(take: &mut Take<'_>) -> Self {
+        let cert: Option<PathBuf> = take.optional("cert-file");
+        let key: Option<PathBuf> = take.optional("key-file");
+        match (&cert, &key) {
+            (Some(_), None) => take.reject("cert-file", "needs --key-file too"),
+            (None, Some(_)) => take.reject("key-file", "needs --cert-file too"),
+            _ => {}
+        }
+        for cluster in ["redis", "nats"] {
+            if take.given(cluster) {
+                take.reject(
+                    cluster,
+                    "clusters are not in this version; leave it out to serve on one node",
+                );
+            }
+        }
+        Self {
+            host: take.parse("host"),
+            port: take.parse("port"),
+            tls: cert.zip(key),
+            cors_domain: take.optional("cors-domain"),
+            stun: take.list("stun"),
+            turn: take.list("turn"),
+            turn_username: take.optional("turn-username").unwrap_or_default(),
+            turn_password: take.optional("turn-password").unwrap_or_default(),
+            max_connections: take.parse("max-connections"),
+            max_connections_per_address: take.parse("max-connections-per-address"),
+            max_joins_per_address: take.parse("max-joins-per-address"),
+            auth: take.switch("auth"),
+            strict_rooms: take.switch("strict-rooms"),
+            private_host: take.parse("private-host"),
+            private_port: take.parse("private-port"),
+            debug: take.switch("debug"),
+            pod_name: take.parse("pod-name"),
+            control_socket: take
+                .optional("control-socket")
+                .unwrap_or_else(default_control_socket),
+            drain_timeout: Duration::from_secs(take.parse("drain-timeout")),
+            log: take.parse("log"),
+        }
+    }
+}
+
+/// In the user's runtime directory, or one of its own under `/tmp`.
+pub fn default_control_socket() -> PathBuf {
+    use std::os::unix::fs::MetadataExt;
+    if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
+        return PathBuf::from(dir).join("weever/control.sock");
+    }
+    let user = std::fs::metadata("/proc/self")
+        .map(|meta| meta.uid())
+        .unwrap_or(0);
+    PathBuf::from(format!("/tmp/weever-{user}/control.sock"))
+}

@@ -1,0 +1,290 @@
+//! The operator's side: tokens, lists, rooms, probes, metrics.
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, delete, get};
+use serde::{Deserialize, Serialize};
+use weever_proto::Role;
+
+use super::App;
+use super::problem::Problem;
+use super::sessions::unexpected;
+use crate::names::{FullId, RoomName};
+use crate::rooms::{Action, Reply, SessionInfo};
+use crate::store::MAX_TOKEN;
+
+/// Bytes of a JSON body.
+const MAX_BODY: usize = 16 * 1024;
+/// How often a drain looks whether everybody has left.
+const DRAIN_LOOK: Duration = Duration::from_millis(200);
+
+/// `/create` and `/list`: also public with `--debug`.
+pub fn tokens_and_lists() -> Router<App> {
+    let post_only = || any(|| async { Problem::method("POST") });
+    let get_only = || any(|| async { Problem::method("GET, HEAD") });
+    Router::new()
+        .route("/create/pub", post_only().post(create_pub))
+        .route("/create/sub", post_only().post(create_sub))
+        .route("/list/pub/{room}", get_only().get(list_pub))
+        .route("/list/sub/{room}", get_only().get(list_sub))
+}
+
+/// Everything else.
+pub fn operations() -> Router<App> {
+    Router::new()
+        .route("/liveness", get(|| async { "OK" }))
+        .route("/readiness", get(readiness))
+        .route("/preStop", get(pre_stop))
+        .route("/metrics", get(metrics))
+        .route("/rooms", get(rooms))
+        .route(
+            "/rooms/{room}",
+            get(room).post(create_room).delete(disconnect_room),
+        )
+        .route("/rooms/{room}/{role}/{id}", delete(disconnect_one))
+}
+
+type Answer = Result<Response, Problem>;
+
+fn bad_request(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+fn room_name(name: String) -> Result<RoomName, Problem> {
+    RoomName::new(name).map_err(|error| bad_request(error.to_string()))
+}
+
+/// Body of `/create/*`.
+#[derive(Deserialize)]
+struct Create {
+    room: String,
+    id: String,
+    token: String,
+}
+
+async fn create_pub(State(app): State<App>, request: Request<Body>) -> Answer {
+    create(&app, Role::Publisher, request).await
+}
+
+async fn create_sub(State(app): State<App>, request: Request<Body>) -> Answer {
+    create(&app, Role::Subscriber, request).await
+}
+
+async fn create(app: &App, role: Role, request: Request<Body>) -> Answer {
+    let body = to_bytes(request.into_body(), MAX_BODY)
+        .await
+        .map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {MAX_BODY} bytes")))?;
+    let create: Create = serde_json::from_slice(&body)
+        .map_err(|error| bad_request(format!("JSON {{\"room\", \"id\", \"token\"}} wanted: {error}")))?;
+    let room = room_name(create.room)?;
+    let id = FullId::new(create.id).map_err(|error| bad_request(error.to_string()))?;
+    if create.token.is_empty() || create.token.len() > MAX_TOKEN {
+        return Err(bad_request(format!("a token has 1 to {MAX_TOKEN} bytes")));
+    }
+    app.auth.set(role, &room, &id, create.token);
+    Ok(if role == Role::Publisher {
+        "pub set"
+    } else {
+        "sub set"
+    }
+    .into_response())
+}
+
+async fn list_pub(State(app): State<App>, Path(room): Path<String>, headers: HeaderMap) -> Answer {
+    list(&app, Role::Publisher, room, &headers).await
+}
+
+async fn list_sub(State(app): State<App>, Path(room): Path<String>, headers: HeaderMap) -> Answer {
+    list(&app, Role::Subscriber, room, &headers).await
+}
+
+async fn list(app: &App, role: Role, room: String, headers: &HeaderMap) -> Answer {
+    let room = room_name(room)?;
+    let ids = app
+        .signalling
+        .ask(move |rooms| rooms.list(role, &room))
+        .await
+        .map_err(stopped)?;
+    let ids: Vec<String> = ids.into_iter().map(Into::into).collect();
+    let json = headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.contains("json"));
+    Ok(if json {
+        axum::Json(ids).into_response()
+    } else {
+        ids.join(",").into_response()
+    })
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn stopped(error: crate::signalling::Stopped) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+}
+
+async fn readiness(State(app): State<App>) -> Response {
+    match app.signalling.ask(crate::rooms::Rooms::is_ready).await {
+        Ok(true) => "OK".into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "BUSY").into_response(),
+    }
+}
+
+/// Refuses who comes, waits for those who are in, then lets the process end.
+async fn pre_stop(State(app): State<App>) -> Answer {
+    app.signalling.act(Action::Drain).await.map_err(stopped)?;
+    let end = Instant::now() + app.config.drain_timeout;
+    while Instant::now() < end {
+        if app
+            .signalling
+            .ask(crate::rooms::Rooms::session_count)
+            .await
+            .map_err(stopped)?
+            == 0
+        {
+            break;
+        }
+        tokio::time::sleep(DRAIN_LOOK).await;
+    }
+    app.stop.send_replace(true);
+    Ok("OK".into_response())
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        app.metrics.render(),
+    )
+        .into_response()
+}
+
+#[derive(Serialize)]
+struct RoomJson {
+    room: String,
+    publishers: Vec<SessionJson>,
+    subscribers: Vec<SessionJson>,
+}
+
+#[derive(Serialize)]
+struct SessionJson {
+    id: String,
+    connected: bool,
+    seconds: u64,
+    shard: String,
+    worker: u16,
+    tracks: Vec<TrackJson>,
+}
+
+#[derive(Serialize)]
+struct TrackJson {
+    track: String,
+    codec: String,
+}
+
+fn room_json(room: &RoomName, sessions: Vec<SessionInfo>) -> RoomJson {
+    let mut json = RoomJson {
+        room: room.to_string(),
+        publishers: vec![],
+        subscribers: vec![],
+    };
+    for session in sessions {
+        let tracks = session
+            .tracks
+            .into_iter()
+            .map(|(track, codec)| TrackJson { track, codec })
+            .collect();
+        let one = SessionJson {
+            id: session.id.to_string(),
+            connected: session.connected,
+            seconds: session.age.as_secs(),
+            shard: session.shard,
+            worker: session.worker,
+            tracks,
+        };
+        if session.role == Role::Publisher {
+            json.publishers.push(one)
+        } else {
+            json.subscribers.push(one)
+        }
+    }
+    json
+}
+
+async fn rooms(State(app): State<App>) -> Answer {
+    let all = app.signalling.ask(|rooms| {
+        let now = Instant::now();
+        let of = |room: &RoomName| Some(room_json(room, rooms.sessions(now, room)?));
+        rooms.rooms().iter().filter_map(of).collect::<Vec<_>>()
+    });
+    Ok(axum::Json(all.await.map_err(stopped)?).into_response())
+}
+
+async fn room(State(app): State<App>, Path(room): Path<String>) -> Answer {
+    let name = room_name(room)?;
+    let asked = name.clone();
+    let found = app
+        .signalling
+        .ask(move |rooms| rooms.sessions(Instant::now(), &asked))
+        .await
+        .map_err(stopped)?;
+    match found {
+        Some(sessions) => Ok(axum::Json(room_json(&name, sessions)).into_response()),
+        None => Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no room {name}"),
+        )),
+    }
+}
+
+fn done(reply: Reply, status: StatusCode) -> Answer {
+    match reply {
+        Reply::Done => Ok(status.into_response()),
+        Reply::Refused(refused) => Err(refused.into()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn create_room(State(app): State<App>, Path(room): Path<String>) -> Answer {
+    let room = room_name(room)?;
+    let reply = app
+        .signalling
+        .request(|request| Action::CreateRoom { request, room })
+        .await;
+    done(reply, StatusCode::CREATED)
+}
+
+async fn disconnect_room(State(app): State<App>, Path(room): Path<String>) -> Answer {
+    let room = room_name(room)?;
+    let reply = app
+        .signalling
+        .request(|request| Action::Disconnect {
+            request,
+            room,
+            who: None,
+        })
+        .await;
+    done(reply, StatusCode::OK)
+}
+
+async fn disconnect_one(
+    State(app): State<App>,
+    Path((room, role, id)): Path<(String, String, String)>,
+) -> Answer {
+    let room = room_name(room)?;
+    let id = FullId::new(id).map_err(|error| bad_request(error.to_string()))?;
+    let role = match role.as_str() {
+        "pub" => Role::Publisher,
+        "sub" => Role::Subscriber,
+        other => return Err(bad_request(format!("{other:?} is neither pub nor sub"))),
+    };
+    let who = Some((role, id));
+    let reply = app
+        .signalling
+        .request(|request| Action::Disconnect { request, room, who })
+        .await;
+    done(reply, StatusCode::OK)
+}

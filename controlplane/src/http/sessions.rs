@@ -1,0 +1,316 @@
+//! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): joining by POST, and the session's own URL.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use weever_proto::Role;
+
+use super::problem::Problem;
+use super::{App, Peer};
+use crate::names::{FullId, RoomName};
+use crate::rooms::{Action, Join, Reply, SessionKey};
+use crate::sdp::{Description, MAX_SDP, SdpError};
+
+const SDP: &str = "application/sdp";
+const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+
+/// What the query of a POST may say.
+#[derive(Debug, Deserialize)]
+pub struct JoinQuery {
+    from: Option<String>,
+}
+
+type Names = Path<(String, String)>;
+
+/// `/pub/{room}/{id}`
+pub async fn publish(
+    State(app): State<App>,
+    peer: Peer,
+    names: Names,
+    query: Query<JoinQuery>,
+    request: Request<Body>,
+) -> Response {
+    endpoint(app, Role::Publisher, peer, names, query, request).await
+}
+
+/// `/sub/{room}/{id}`
+pub async fn subscribe(
+    State(app): State<App>,
+    peer: Peer,
+    names: Names,
+    query: Query<JoinQuery>,
+    request: Request<Body>,
+) -> Response {
+    endpoint(app, Role::Subscriber, peer, names, query, request).await
+}
+
+async fn endpoint(
+    app: App,
+    role: Role,
+    peer: Peer,
+    Path((room, id)): Names,
+    Query(query): Query<JoinQuery>,
+    request: Request<Body>,
+) -> Response {
+    match *request.method() {
+        Method::POST => match join(&app, role, peer, (room, id), query.from, request).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        },
+        Method::OPTIONS => {
+            let mut headers = HeaderMap::new();
+            headers.insert("accept-post", HeaderValue::from_static(SDP));
+            headers.insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+            // A preflight asks what a page may do, not how to connect.
+            if !request
+                .headers()
+                .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+            {
+                add_ice_servers(&app, &mut headers);
+            }
+            (StatusCode::OK, headers).into_response()
+        }
+        _ => Problem::method("POST, OPTIONS").into_response(),
+    }
+}
+
+async fn join(
+    app: &App,
+    role: Role,
+    Peer(address): Peer,
+    (room, id): (String, String),
+    from: Option<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let bad = |error: crate::names::NameError| Problem::new(StatusCode::BAD_REQUEST, error.to_string());
+    let room = RoomName::new(room).map_err(bad)?;
+    let id = FullId::new(id).map_err(bad)?;
+    if !app.joins.admits(address) {
+        return Err(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many joins from this address; try again in a second",
+        )
+        .with(header::RETRY_AFTER, "1"));
+    }
+    if !is_type(request.headers(), SDP) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("Content-Type must be {SDP}"),
+        )
+        .with(header::ACCEPT, SDP));
+    }
+    if !app.auth.admits(role, &room, &id, bearer(request.headers())) {
+        return Err(
+            Problem::new(StatusCode::UNAUTHORIZED, "bad token").with(header::WWW_AUTHENTICATE, "Bearer")
+        );
+    }
+    let body = read(request).await?;
+    let offer = parse(body).await?;
+    let reply = app
+        .signalling
+        .request(|request| {
+            Action::Join(Box::new(Join {
+                request,
+                role,
+                room,
+                id,
+                offer,
+                from,
+            }))
+        })
+        .await;
+    match reply {
+        Reply::Created { answer, key, etag } => Ok(created(app, answer, key, &etag)),
+        Reply::Refused(refused) => Err(refused.into()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn created(app: &App, answer: String, key: SessionKey, etag: &str) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
+    headers.insert("accept-patch", HeaderValue::from_static(FRAGMENT));
+    for (name, value) in [
+        (header::LOCATION, format!("/session/{key}")),
+        (header::ETAG, etag.to_owned()),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+    add_ice_servers(app, &mut headers);
+    (StatusCode::CREATED, headers, answer).into_response()
+}
+
+/// RFC 9725 §4.6: one Link for each STUN and TURN server.
+fn add_ice_servers(app: &App, headers: &mut HeaderMap) {
+    let quote = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let (user, password) = (quote(&app.config.turn_username), quote(&app.config.turn_password));
+    let stun = app
+        .config
+        .stun
+        .iter()
+        .map(|s| format!("<stun:{}>; rel=\"ice-server\"", s.0));
+    let turn = app.config.turn.iter().map(|s| {
+        format!(
+            "<turn:{}>; rel=\"ice-server\"; username=\"{user}\"; credential=\"{password}\"; \
+             credential-type=\"password\"",
+            s.0
+        )
+    });
+    for link in stun.chain(turn) {
+        if let Ok(value) = HeaderValue::from_str(&link) {
+            headers.append(header::LINK, value);
+        }
+    }
+}
+
+/// The media type, without its parameters (RFC 9110 §8.3.1).
+fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    given.is_some_and(|given| {
+        given
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .eq_ignore_ascii_case(wanted)
+    })
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+async fn read(request: Request<Body>) -> Result<String, Problem> {
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is larger than {MAX_SDP} bytes"),
+        )
+    };
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_SDP as u64) {
+        return Err(too_large());
+    }
+    let bytes = to_bytes(request.into_body(), MAX_SDP)
+        .await
+        .map_err(|_| too_large())?;
+    String::from_utf8(bytes.into())
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad SDP: it is not UTF-8"))
+}
+
+/// Large offers are read where they keep nobody waiting.
+async fn parse(text: String) -> Result<Description, Problem> {
+    const SMALL: usize = 32 * 1024;
+    let parsed = if text.len() <= SMALL {
+        Description::parse(&text)
+    } else {
+        let read = tokio::task::spawn_blocking(move || Description::parse(&text)).await;
+        read.unwrap_or_else(|_| Err(SdpError::Malformed("it could not be read".into())))
+    };
+    parsed.map_err(|error| crate::rooms::Refused::from(error).into())
+}
+
+/// `/session/{key}`
+pub async fn session(State(app): State<App>, Path(key): Path<String>, request: Request<Body>) -> Response {
+    const ALLOW: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
+    let gone = || {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "there is no such session; it may have ended",
+        )
+        .into_response()
+    };
+    match *request.method() {
+        Method::OPTIONS => (
+            StatusCode::OK,
+            [
+                (header::ALLOW, ALLOW),
+                (header::HeaderName::from_static("accept-patch"), FRAGMENT),
+            ],
+        )
+            .into_response(),
+        Method::GET | Method::HEAD | Method::DELETE | Method::PATCH => {
+            let Some(key) = SessionKey::parse(&key) else {
+                return gone();
+            };
+            match act_on(&app, key, request).await {
+                Ok(response) => response,
+                Err(problem) => problem.into_response(),
+            }
+        }
+        _ => Problem::method(ALLOW).into_response(),
+    }
+}
+
+async fn act_on(app: &App, key: SessionKey, request: Request<Body>) -> Result<Response, Problem> {
+    let reply = match *request.method() {
+        Method::DELETE => {
+            app.signalling
+                .request(|request| Action::Leave { request, key })
+                .await
+        }
+        Method::PATCH => {
+            if !is_type(request.headers(), FRAGMENT) {
+                let detail = format!("Content-Type must be {FRAGMENT}");
+                return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+                    .with(header::HeaderName::from_static("accept-patch"), FRAGMENT));
+            }
+            let if_match = request
+                .headers()
+                .get(header::IF_MATCH)
+                .and_then(|v| v.to_str().ok())
+                .map(str::to_owned);
+            let fragment = read(request).await?;
+            app.signalling
+                .request(|request| Action::Trickle {
+                    request,
+                    key,
+                    if_match,
+                    fragment,
+                })
+                .await
+        }
+        _ => {
+            app.signalling
+                .request(|request| Action::Inspect { request, key })
+                .await
+        }
+    };
+    match reply {
+        Reply::Done => Ok(StatusCode::OK.into_response()),
+        Reply::Trickled => Ok(StatusCode::NO_CONTENT.into_response()),
+        Reply::Restarted { fragment, etag } => Ok((
+            StatusCode::OK,
+            [(header::CONTENT_TYPE, FRAGMENT.to_owned()), (header::ETAG, etag)],
+            fragment,
+        )
+            .into_response()),
+        Reply::Found(status) => {
+            Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(status)).into_response())
+        }
+        Reply::Refused(refused) => Err(refused.into()),
+        other @ Reply::Created { .. } => Err(unexpected(&other)),
+    }
+}
+
+pub(super) fn unexpected(reply: &Reply) -> Problem {
+    tracing::error!(?reply, "a reply that fits no such request");
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the server contradicted itself",
+    )
+}

@@ -1,0 +1,268 @@
+//! The control socket: data planes dial in, say who they are, tell what they hold, and are told what to do.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{Sink, SinkExt, Stream, StreamExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio_util::codec::Framed;
+use weever_proto::{ControlCodec, FrameError, FromShard, Hello, ToShard, VERSION};
+
+use crate::metrics::Metrics;
+use crate::rooms::{Action, ShardId};
+use crate::signalling::Signalling;
+
+/// From the connection to its first frame.
+const HELLO: Duration = Duration::from_secs(2);
+const PING: Duration = Duration::from_secs(1);
+/// A data plane that says nothing for this long hangs: it sends statistics every second.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Connections at once; a machine has fewer cores.
+const MAX_SHARDS: usize = 1024;
+
+/// Why the control socket can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Somebody listens there.
+    #[error("{0} is in use by another control plane: stop it, or name another socket with --control-socket")]
+    InUse(String),
+    /// The file system refused.
+    #[error("control socket {path}: {source}; name another place with --control-socket")]
+    Io {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Listens, for this user alone: directory 0700, socket 0600. What a dead control plane left behind is replaced.
+pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
+    let io = |source| SocketError::Io {
+        path: path.display().to_string(),
+        source,
+    };
+    if let Some(dir) = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty() && !dir.exists())
+    {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(io)?;
+    }
+    if path.exists() {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => return Err(SocketError::InUse(path.display().to_string())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(io)?
+            }
+            Err(error) => return Err(io(error)),
+        }
+    }
+    let listener = UnixListener::bind(path).map_err(io)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+    Ok(listener)
+}
+
+/// Names in use, so that no two data planes have the same.
+type Names = Arc<Mutex<HashSet<String>>>;
+
+/// Takes connections for ever.
+pub async fn serve(listener: UnixListener, signalling: Signalling, metrics: Arc<Metrics>) {
+    let names = Names::default();
+    let room = Arc::new(tokio::sync::Semaphore::new(MAX_SHARDS));
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "control socket: accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let connection = Connection {
+            signalling: signalling.clone(),
+            metrics: metrics.clone(),
+            names: names.clone(),
+        };
+        tokio::spawn(async move {
+            connection.serve(stream).await;
+            drop(permit);
+        });
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("it said nothing within {HELLO:?}")]
+    NoHello,
+    #[error("its first frame was no hello")]
+    NotHello,
+    #[error("it was refused: {0}")]
+    Refused(String),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("it closed the connection")]
+    Closed,
+    #[error("it was silent for {SILENCE:?}")]
+    Silent,
+    #[error("it took no commands")]
+    Hung,
+    #[error("it introduced itself twice")]
+    HelloAgain,
+}
+
+struct Connection {
+    signalling: Signalling,
+    metrics: Arc<Metrics>,
+    names: Names,
+}
+
+impl Connection {
+    async fn serve(self, stream: UnixStream) {
+        let mut frames = Framed::new(stream, ControlCodec);
+        let hello = match self.greet(&mut frames).await {
+            Ok(hello) => hello,
+            Err(reason) => return tracing::warn!(%reason, "a data plane's connection was closed"),
+        };
+        let name = hello.name.clone();
+        let shard = self.signalling.shard_id();
+        if let Ok(commands) = self.signalling.shard_up(shard, hello).await {
+            let reason = self.talk(&name, shard, frames, commands).await;
+            tracing::warn!(name, %reason, "a data plane's connection was closed");
+            // Fails only when the process is ending.
+            let _ = self.signalling.act(Action::ShardDown { shard }).await;
+        }
+        self.forget(&name);
+    }
+
+    fn forget(&self, name: &str) {
+        if let Ok(mut names) = self.names.lock() {
+            names.remove(name);
+        }
+    }
+
+    async fn greet<F>(&self, frames: &mut F) -> Result<Hello, Ended>
+    where
+        F: Stream<Item = Result<FromShard, FrameError>> + Sink<ToShard, Error = FrameError> + Unpin,
+    {
+        let first = tokio::time::timeout(HELLO, frames.next())
+            .await
+            .map_err(|_| Ended::NoHello)?;
+        let FromShard::Hello(hello) = first.ok_or(Ended::Closed)?? else {
+            return Err(Ended::NotHello);
+        };
+        if let Err(reason) = self.admit(&hello) {
+            frames.send(ToShard::Refused(reason.clone())).await?;
+            return Err(Ended::Refused(reason));
+        }
+        if let Err(error) = frames.send(ToShard::Welcome(VERSION)).await {
+            self.forget(&hello.name);
+            return Err(error.into());
+        }
+        Ok(hello)
+    }
+
+    fn admit(&self, hello: &Hello) -> Result<(), String> {
+        if hello.version.major != VERSION.major {
+            let (theirs, ours) = (hello.version.major, VERSION.major);
+            return Err(format!(
+                "it speaks version {theirs} of the protocol, this control plane {ours}"
+            ));
+        }
+        let mut names = self
+            .names
+            .lock()
+            .map_err(|_| "the control plane is ending".to_owned())?;
+        if !names.insert(hello.name.clone()) {
+            return Err(format!(
+                "another data plane is connected as {:?}: give it another --name",
+                hello.name
+            ));
+        }
+        Ok(())
+    }
+
+    async fn talk<F>(
+        &self,
+        name: &str,
+        shard: ShardId,
+        mut frames: F,
+        mut commands: mpsc::Receiver<ToShard>,
+    ) -> Ended
+    where
+        F: Stream<Item = Result<FromShard, FrameError>> + Sink<ToShard, Error = FrameError> + Unpin,
+    {
+        let mut ping = tokio::time::interval(PING);
+        let mut heard = tokio::time::Instant::now();
+        let mut nonce = 0;
+        loop {
+            tokio::select! {
+                frame = frames.next() => match frame {
+                    None => return Ended::Closed,
+                    Some(Err(error)) => return error.into(),
+                    Some(Ok(frame)) => {
+                        heard = tokio::time::Instant::now();
+                        if let Err(ended) = self.take(name, shard, frame).await {
+                            return ended;
+                        }
+                    }
+                },
+                command = commands.recv() => {
+                    let Some(command) = command else { return Ended::Hung };
+                    // One flush for all that wait.
+                    if let Err(error) = frames.feed(command).await {
+                        return error.into();
+                    }
+                    while let Ok(command) = commands.try_recv() {
+                        if let Err(error) = frames.feed(command).await {
+                            return error.into();
+                        }
+                    }
+                    match tokio::time::timeout(SILENCE, frames.flush()).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => return error.into(),
+                        Err(_) => return Ended::Hung,
+                    }
+                }
+                _ = ping.tick() => {
+                    if heard.elapsed() > SILENCE {
+                        return Ended::Silent;
+                    }
+                    nonce += 1;
+                    match tokio::time::timeout(SILENCE, frames.send(ToShard::Ping(nonce))).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => return error.into(),
+                        Err(_) => return Ended::Hung,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take(&self, name: &str, shard: ShardId, frame: FromShard) -> Result<(), Ended> {
+        let action = match frame {
+            FromShard::Hello(_) => return Err(Ended::HelloAgain),
+            FromShard::Stats { workers, .. } => {
+                self.metrics.set_workers(name, &workers);
+                return Ok(());
+            }
+            FromShard::Pong(_) => return Ok(()),
+            FromShard::Event(event) => Action::Event { shard, event },
+            FromShard::Session(session) => Action::Snapshot { shard, session },
+            FromShard::SnapshotEnd(_) => Action::SnapshotEnd { shard },
+        };
+        self.signalling.act(action).await.map_err(|_| Ended::Closed)
+    }
+}

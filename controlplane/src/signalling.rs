@@ -1,0 +1,243 @@
+//! The one task that owns the rooms. HTTP handlers and data planes' connections talk to it through a mailbox; it carries
+//! out what the rooms decide.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+use weever_proto::{Command, Role, ToShard};
+
+use crate::metrics::Metrics;
+use crate::rooms::{Action, Effect, Entropy, Notice, Refused, Reply, RequestId, Rooms, RoomsConfig, ShardId};
+
+/// Actions that may wait. When full, senders wait: HTTP clients feel it, media never does.
+const MAILBOX: usize = 4096;
+/// Commands that may wait for one data plane. When full, it hangs, and its connection is closed.
+const SHARD_QUEUE: usize = 65_536;
+
+/// Something to be asked of the rooms as they are.
+type Question = Box<dyn FnOnce(&Rooms) + Send>;
+
+enum Letter {
+    Act(Action),
+    /// An action whose reply is awaited.
+    Request(RequestId, Action, oneshot::Sender<Reply>),
+    ShardUp(ShardId, Box<weever_proto::Hello>, mpsc::Sender<ToShard>),
+    Ask(Question),
+}
+
+/// The way to the signalling task.
+#[derive(Clone)]
+pub struct Signalling {
+    mailbox: mpsc::Sender<Letter>,
+    numbers: Arc<AtomicU64>,
+}
+
+/// The task has ended: the process is on its way out.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("signalling has stopped")]
+pub struct Stopped;
+
+impl Signalling {
+    /// Starts the task.
+    pub fn start(config: RoomsConfig, metrics: Arc<Metrics>) -> Self {
+        let (mailbox, letters) = mpsc::channel(MAILBOX);
+        let task = Task {
+            rooms: Rooms::new(config, Box::new(SystemEntropy)),
+            shards: HashMap::new(),
+            waiting: HashMap::new(),
+            metrics,
+        };
+        tokio::spawn(task.run(letters));
+        Self {
+            mailbox,
+            numbers: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A name for a connection.
+    pub fn shard_id(&self) -> ShardId {
+        ShardId(self.number())
+    }
+
+    /// Hands over an action that has no reply.
+    pub async fn act(&self, action: Action) -> Result<(), Stopped> {
+        self.mailbox.send(Letter::Act(action)).await.map_err(|_| Stopped)
+    }
+
+    /// A data plane is there. The queue is what it will be sent.
+    pub async fn shard_up(
+        &self,
+        shard: ShardId,
+        hello: weever_proto::Hello,
+    ) -> Result<mpsc::Receiver<ToShard>, Stopped> {
+        let (queue, commands) = mpsc::channel(SHARD_QUEUE);
+        self.mailbox
+            .send(Letter::ShardUp(shard, Box::new(hello), queue))
+            .await
+            .map_err(|_| Stopped)?;
+        Ok(commands)
+    }
+
+    /// Makes a request of the rooms and waits for the reply.
+    pub async fn request(&self, action: impl FnOnce(RequestId) -> Action) -> Reply {
+        let request = RequestId(self.number());
+        let (answer, reply) = oneshot::channel();
+        let sent = self
+            .mailbox
+            .send(Letter::Request(request, action(request), answer))
+            .await;
+        let stopped = || {
+            Reply::Refused(Refused {
+                status: 503,
+                detail: Stopped.to_string(),
+                retry_after: None,
+            })
+        };
+        if sent.is_err() {
+            return stopped();
+        }
+        reply.await.unwrap_or_else(|_| stopped())
+    }
+
+    /// Asks the rooms something.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Rooms) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (answer, reply) = oneshot::channel();
+        let ask: Question = Box::new(move |rooms| {
+            // Who asked may have gone.
+            let _ = answer.send(question(rooms));
+        });
+        self.mailbox.send(Letter::Ask(ask)).await.map_err(|_| Stopped)?;
+        reply.await.map_err(|_| Stopped)
+    }
+}
+
+struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn draw(&mut self) -> u64 {
+        // Without random numbers no secret can be made: better to end than to go on with guessable ones.
+        getrandom::u64().expect("the kernel has random numbers")
+    }
+}
+
+struct Task {
+    rooms: Rooms,
+    shards: HashMap<ShardId, mpsc::Sender<ToShard>>,
+    waiting: HashMap<RequestId, oneshot::Sender<Reply>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Task {
+    async fn run(mut self, mut letters: mpsc::Receiver<Letter>) {
+        loop {
+            let due = self.rooms.next_tick().map(tokio::time::Instant::from_std);
+            let alarm = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                letter = letters.recv() => match letter {
+                    Some(letter) => self.take(letter),
+                    None => return,
+                },
+                () = alarm => self.act(Action::Tick),
+            }
+        }
+    }
+
+    fn take(&mut self, letter: Letter) {
+        match letter {
+            Letter::Act(action) => {
+                if let Action::ShardDown { shard } = &action {
+                    self.shards.remove(shard);
+                }
+                self.act(action);
+            }
+            Letter::Request(request, action, answer) => {
+                self.waiting.insert(request, answer);
+                self.act(action);
+            }
+            Letter::ShardUp(shard, hello, queue) => {
+                self.shards.insert(shard, queue);
+                self.act(Action::ShardUp { shard, hello });
+            }
+            Letter::Ask(question) => question(&self.rooms),
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let mut effects = Vec::new();
+        self.rooms.handle(Instant::now(), action, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Command { shard, command } => self.send(shard, *command),
+                Effect::Reply { request, reply } => {
+                    if let Some(answer) = self.waiting.remove(&request) {
+                        // A client that hung up has a session all the same; it ends by itself when nobody connects.
+                        let _ = answer.send(reply);
+                    }
+                }
+                Effect::Notice(notice) => {
+                    log(&notice);
+                    self.metrics.note(&notice);
+                }
+            }
+        }
+        self.metrics.set_peers(&self.rooms.counts());
+    }
+
+    fn send(&mut self, shard: ShardId, command: Command) {
+        let Some(queue) = self.shards.get(&shard) else {
+            return;
+        };
+        if queue.try_send(ToShard::Command(command)).is_err() {
+            // Dropping the queue closes the connection; the data plane dials again and tells what it holds.
+            tracing::warn!(
+                shard = shard.0,
+                "a data plane takes no commands; closing its connection"
+            );
+            self.shards.remove(&shard);
+        }
+    }
+}
+
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::Publisher => "publisher",
+        Role::Subscriber => "subscriber",
+    }
+}
+
+/// One line for what an operator wants to know.
+fn log(notice: &Notice) {
+    match notice {
+        Notice::Joined { room, role, id } => tracing::debug!(%room, role = word(*role), %id, "joined"),
+        Notice::Connected { room, role, id } => tracing::info!(%room, role = word(*role), %id, "connected"),
+        Notice::Left {
+            room,
+            role,
+            id,
+            reason,
+        } => tracing::info!(%room, role = word(*role), %id, reason, "left"),
+        Notice::TrackLive { room, id, track } => tracing::debug!(%room, %id, %track, "track live"),
+        Notice::TrackGone { room, id, track } => tracing::debug!(%room, %id, %track, "track gone"),
+        Notice::RoomOpened(room) => tracing::debug!(%room, "room opened"),
+        Notice::RoomClosed(room) => tracing::debug!(%room, "room closed"),
+        Notice::ShardReady { name, sessions } => tracing::info!(name, sessions, "data plane ready"),
+        Notice::ShardLost { name, sessions } => {
+            tracing::warn!(name, sessions, "data plane lost, its sessions with it")
+        }
+    }
+}

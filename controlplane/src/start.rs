@@ -1,0 +1,182 @@
+//! From settings to a running control plane.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use weever_settings::{Resolved, Stop};
+
+use crate::auth::Auth;
+use crate::config::{Config, PROGRAM};
+use crate::http::limits::JoinRate;
+use crate::http::listen::{ListenError, Server, bind, tls};
+use crate::http::{App, private, public};
+use crate::metrics::Metrics;
+use crate::rooms::RoomsConfig;
+use crate::shards::{self, SocketError};
+use crate::signalling::Signalling;
+use crate::store::MemoryStore;
+
+/// Why a control plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port or a certificate.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The control socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The executor or the signals.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Everything that the binary does: settings, log, service. `args` are without the program's name.
+pub fn main(args: &[String]) -> ExitCode {
+    let resolved = match PROGRAM.from_process(args) {
+        Ok(resolved) => resolved,
+        Err(stop) => return stop.report(PROGRAM.name),
+    };
+    let mut take = resolved.take();
+    let config = Config::from(&mut take);
+    if let Err(stop) = take.finish() {
+        return stop.report(PROGRAM.name);
+    }
+    log_to_stderr(&config.log);
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the settings are in order.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn check(resolved: &Resolved) -> Result<(), Stop> {
+    let mut take = resolved.take();
+    Config::from(&mut take);
+    take.finish()
+}
+
+fn log_to_stderr(filter: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // A program that hosts this one may have set up its own.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
+}
+
+/// Serves until SIGTERM, SIGINT or the end of a drain.
+///
+/// # Errors
+/// It could not start.
+pub fn run(config: Config) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let running = start(config).await?;
+        let mut stopped = running.stop.subscribe();
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("SIGINT"),
+            _ = stopped.wait_for(|stop| *stop) => {
+                tracing::info!("drained");
+                // The answer to /preStop is on its way.
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            }
+        }
+        running.end();
+        Ok(())
+    })
+}
+
+/// A control plane that serves.
+pub struct Running {
+    /// The public server.
+    pub public: SocketAddr,
+    /// The private server.
+    pub private: SocketAddr,
+    /// Where data planes dial.
+    pub control_socket: PathBuf,
+    /// The rooms.
+    pub signalling: Signalling,
+    stop: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Takes no more connections, and removes the socket.
+    pub fn end(&self) {
+        self.stop.send_replace(true);
+        // A data plane that dials meanwhile tries again.
+        let _ = std::fs::remove_file(&self.control_socket);
+    }
+}
+
+/// Starts serving, on the current executor.
+///
+/// # Errors
+/// A port, a certificate or the socket.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let acceptor = match &config.tls {
+        Some((certificate, key)) => Some(tls(certificate, key)?),
+        None => None,
+    };
+    let public_at = SocketAddr::new(config.host, config.port);
+    let private_at = SocketAddr::new(config.private_host, config.private_port);
+    let public_listener = bind("the public server", "--host or --port", public_at).await?;
+    let private_listener = bind(
+        "the private server",
+        "--private-host or --private-port",
+        private_at,
+    )
+    .await?;
+    let control = shards::listen(&config.control_socket)?;
+    let metrics = Arc::new(Metrics::new(&config.pod_name));
+    let rooms = RoomsConfig {
+        strict_rooms: config.strict_rooms,
+        room_budget: 0,
+    };
+    let signalling = Signalling::start(rooms, metrics.clone());
+    tokio::spawn(shards::serve(control, signalling.clone(), metrics.clone()));
+
+    let (stop, stopped) = watch::channel(false);
+    let config = Arc::new(config);
+    let app = App {
+        signalling: signalling.clone(),
+        auth: Auth::new(config.auth, Arc::new(MemoryStore::default())),
+        joins: Arc::new(JoinRate::new(config.max_joins_per_address)),
+        config: config.clone(),
+        metrics,
+        stop: stop.clone(),
+    };
+    let running = Running {
+        public: public_listener.local_addr()?,
+        private: private_listener.local_addr()?,
+        control_socket: config.control_socket.clone(),
+        signalling,
+        stop,
+    };
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
+    tracing::info!(public = %running.public, scheme, private = %running.private, "serving");
+    let server = |listener, tls, router, patient| Server {
+        listener,
+        tls,
+        router,
+        max_connections: config.max_connections,
+        max_per_address: config.max_connections_per_address,
+        patient,
+    };
+    tokio::spawn(server(public_listener, acceptor, public(app.clone()), false).serve(stopped.clone()));
+    tokio::spawn(server(private_listener, None, private(app), true).serve(stopped));
+    Ok(running)
+}
