@@ -1,12 +1,14 @@
 //! The data plane: worker threads that forward media, and a control thread that keeps them in touch with the control
 //! plane.
 //!
-//! [`run`] is the whole program, [`serve`] the same inside of an executor that there is already.
+//! [`main()`] is the whole program, [`run`] the same with settings and a log that there are already, [`serve`] inside of an
+//! executor that there is, too.
 
 mod addresses;
 mod control;
 mod link;
 mod mailbox;
+mod program;
 mod sessions;
 mod settings;
 mod start;
@@ -16,6 +18,7 @@ use std::future::Future;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+pub use program::{check, main};
 pub use settings::{Invocation, PROGRAM, SETTINGS, Settings};
 pub use start::{RunError, serve};
 pub use worker::WorkerError;

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, num::NonZeroUsize, os::unix::fs::MetadataExt, path::PathBuf};
 
+use tracing_subscriber::EnvFilter;
 use weever_proto::limits::{MAX_NAME, MAX_WORKERS};
 use weever_settings::{Program, Setting, Take};
 use weever_uring::IoChoice;
@@ -146,7 +147,7 @@ impl Invocation {
     pub fn take(take: &mut Take<'_>) -> Self {
         Self {
             settings: Settings::take(take),
-            log: take.parse("log"),
+            log: take.parse_with("log", |text| EnvFilter::try_new(text).map(|_| text.to_owned())),
         }
     }
 }
@@ -154,7 +155,7 @@ impl Invocation {
 impl Settings {
     /// Takes all but the log filter; whatever is wrong waits in `take`.
     pub fn take(take: &mut Take<'_>) -> Self {
-        Self {
+        let settings = Self {
             control_socket: take.optional("control-socket").unwrap_or_else(default_socket),
             name: take.parse_with("name", |text| match text.len() {
                 1..=MAX_NAME => Ok(text.to_owned()),
@@ -178,7 +179,21 @@ impl Settings {
                 _ => Err("auto, uring or syscalls"),
             }),
             max_sessions: take.parse("max-sessions"),
+        };
+        if settings.udp_host.iter().any(IpAddr::is_unspecified) {
+            take.reject(
+                "udp-host",
+                "name the addresses themselves, clients can't be told a wildcard",
+            );
         }
+        let others = settings.workers.map_or(0, |count| count.get() - 1);
+        if settings.udp_port != 0 && usize::from(settings.udp_port) + others > usize::from(u16::MAX) {
+            take.reject(
+                "udp-port",
+                format!("with --workers {} there is no port for the last ones", others + 1),
+            );
+        }
+        settings
     }
 }
 
@@ -216,6 +231,7 @@ mod tests {
             found.map(|(_, value)| (*value).to_owned())
         };
         let resolved = PROGRAM.resolve(&arguments, environment, |_| Err(Error::from(ErrorKind::NotFound)))?;
+        crate::check(&resolved)?;
         let mut take = resolved.take();
         let invocation = Invocation::take(&mut take);
         take.finish()?;
@@ -263,6 +279,7 @@ mod tests {
             "--udp-host=here",
             &long,
             "--port",
+            "--log=weever=loud",
         ];
         let Err(Stop::Errors(errors)) = read(&bad, &[("MAX_SESSIONS", "many")]) else {
             panic!("accepted");
@@ -273,6 +290,7 @@ mod tests {
             keys,
             [
                 "--io",
+                "--log",
                 "--name",
                 "--port",
                 "--udp-host",
@@ -281,5 +299,17 @@ mod tests {
                 "MAX_SESSIONS"
             ]
         );
+    }
+
+    #[test]
+    fn a_wildcard_and_workers_without_a_port_are_refused_before_anything_starts() {
+        let Err(Stop::Errors(errors)) = read(&["--udp-host=::", "--udp-port=65535", "--workers=2"], &[])
+        else {
+            panic!("accepted");
+        };
+        let keys: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
+        assert_eq!(keys, ["--udp-host", "--udp-port"]);
+        assert!(read(&["--udp-port=65535", "--workers=1"], &[]).is_ok());
+        assert!(read(&["--udp-port=0", "--workers=2"], &[]).is_ok());
     }
 }

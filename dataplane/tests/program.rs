@@ -70,6 +70,27 @@ fn bad_settings_are_named_all_at_once() {
 }
 
 #[test]
+fn a_bad_log_filter_is_a_bad_setting() {
+    let message = fails(program().env("RUST_LOG", "weever=loud"), 2);
+    assert!(message.contains("RUST_LOG \"weever=loud\""), "{message}");
+}
+
+#[test]
+fn help_goes_to_standard_output() {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = program().arg("--help").output().unwrap();
+    let help = String::from_utf8(stdout).unwrap();
+    assert_eq!((status.code(), stderr.len()), (Some(0), 0));
+    assert!(
+        help.contains("--udp-port PORT") && help.contains("Examples"),
+        "{help}"
+    );
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let holder = UdpSocket::bind(taken).unwrap();
