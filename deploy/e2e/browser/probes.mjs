@@ -2,7 +2,11 @@
 
 /** The test pattern's bars, left to right (controlplane/site/js/pattern.js). */
 const BARS = [[191, 191, 191], [191, 191, 0], [0, 191, 191], [0, 191, 0], [191, 0, 191], [191, 0, 0], [0, 0, 191]];
-const COLOUR_TOLERANCE = 45; // codecs and colour spaces shift colours; black or grey is further away than this
+/** What else a broken picture could show. */
+const OTHERS = [[0, 0, 0], [255, 255, 255], [100, 100, 100]];
+// Browsers send a canvas in full range and say so in an RTP header extension only; where that is lost, colours come out
+// brighter. So a bar must be nearer to its own colour than to any other, and not far from it.
+const COLOUR_TOLERANCE = 70;
 
 export async function waitFor(what, check, seconds = 15) {
   const end = Date.now() + seconds * 1000;
@@ -36,10 +40,15 @@ export function picture(page, selector) {
   }, selector);
 }
 
+const distance = (one, other) => Math.hypot(...one.map((value, channel) => value - other[channel]));
+
 export function showsPattern({ bars }) {
   return (
     bars.length === BARS.length &&
-    bars.every((bar, index) => bar.every((value, channel) => Math.abs(value - BARS[index][channel]) <= COLOUR_TOLERANCE))
+    bars.every((seen, index) => {
+      const own = distance(seen, BARS[index]);
+      return own <= COLOUR_TOLERANCE && [...BARS, ...OTHERS].every((other) => other === BARS[index] || distance(seen, other) > own);
+    })
   );
 }
 

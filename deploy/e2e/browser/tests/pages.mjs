@@ -215,6 +215,7 @@ export const tests = {
   },
 
   "manage disconnects a publisher": async (stage) => {
+    stage.expectConsole(/404.*session/);
     const alice = await stage.publish("alice", { width: 160, height: 90 });
     await isLive(alice);
     const page = await stage.open("manage.html", { room: stage.room }, { base: stage.privateUrl });
