@@ -118,6 +118,9 @@ pub enum SrtpError {
     /// The tag is wrong.
     #[error("not authentic")]
     NotAuthentic,
+    /// The key has protected as many packets as it may.
+    #[error("the key is used up")]
+    Exhausted,
     /// Its index was seen before, or is older than the window.
     #[error("replayed")]
     Replayed,
@@ -308,7 +311,11 @@ impl Protect {
         let out = out.get_mut(..end).ok_or(SrtpError::NoRoom)?;
         let ssrc = u32::from_be_bytes([out[4], out[5], out[6], out[7]]);
         let index = self.rtcp_index;
-        self.rtcp_index = (index + 1) & !E_FLAG;
+        if index & E_FLAG != 0 {
+            // RFC 3711 §9.2: after 2^31 packets the key is used up.
+            return Err(SrtpError::Exhausted);
+        }
+        self.rtcp_index = index + 1;
         let word = (index | E_FLAG).to_be_bytes();
         match &self.rtcp {
             Cipher::Gcm { key, salt } => {
@@ -582,6 +589,15 @@ mod tests {
                 Err(SrtpError::NoRoom)
             );
         }
+    }
+
+    #[test]
+    fn a_key_that_is_used_up_is_not_used_again() {
+        let mut protect = Protect::new(&material(SrtpProfile::AeadAes128Gcm, true)).unwrap();
+        protect.rtcp_index = !E_FLAG;
+        let mut packet = [0u8; 64];
+        assert!(protect.rtcp(&mut packet, 8).is_ok(), "the last one");
+        assert_eq!(protect.rtcp(&mut packet, 8), Err(SrtpError::Exhausted));
     }
 
     #[test]
