@@ -87,12 +87,13 @@ pub(crate) fn local(address: SocketAddr) -> SocketAddr {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io;
 
     use super::*;
 
-    fn read(args: &[&str]) -> Result<Settings, Stop> {
+    /// From a command line alone.
+    pub(crate) fn read(args: &[&str]) -> Result<Settings, Stop> {
         let args: Vec<String> = args.iter().map(|word| (*word).to_owned()).collect();
         let no_file = |_: &_| Err(io::Error::from(io::ErrorKind::NotFound));
         Settings::take(PROGRAM.resolve(&args, |_| None, no_file)?)

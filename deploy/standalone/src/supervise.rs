@@ -196,7 +196,10 @@ async fn keep_running(
         match verdict {
             Verdict::GiveUp => bail!("the {plane} can't start ({reason}); what it said stands above"),
             Verdict::StartAfter(pause) => {
-                tracing::warn!("the {plane} ended ({reason}); starting it again in {pause:?}");
+                match pause {
+                    Duration::ZERO => tracing::warn!("the {plane} ended ({reason}); starting it again"),
+                    _ => tracing::warn!("the {plane} ended ({reason}); starting it again in {pause:?}"),
+                }
                 tokio::select! {
                     () = sleep(pause) => {}
                     () = asked(&mut stopped) => return Ok(()),

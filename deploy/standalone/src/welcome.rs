@@ -62,8 +62,7 @@ mod tests {
     use super::*;
 
     fn text_for(args: &[&str]) -> String {
-        let args: Vec<String> = args.iter().map(|word| (*word).to_owned()).collect();
-        text(&Settings::read(&args).unwrap())
+        text(&crate::settings::tests::read(args).unwrap())
     }
 
     #[test]

@@ -169,7 +169,7 @@ fn serves_and_ends_on_sigterm_with_all_children() {
 
 #[test]
 fn a_killed_plane_is_started_again() {
-    let mut weever = Weever::start("restarts");
+    let weever = Weever::start("restarts");
     for plane in ["dataplane", "controlplane", "dataplane"] {
         let before = weever.both();
         let victim = before[usize::from(plane == "dataplane")];
