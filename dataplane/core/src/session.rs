@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use weever_proto::{RouteId, RouteSpec, SessionSnapshot, SessionSpec};
 
 use crate::egress::Path;
+use crate::forward::Parked;
 use crate::ice::IceLite;
 use crate::receive::Receiver;
 use crate::srtp::UnprotectRtcp;
@@ -23,6 +24,8 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(5);
 const PATH_PATIENCE: Duration = Duration::from_secs(4);
 /// Addresses that one session may hold: one for each interface of the client and its last few rebindings.
 const MAX_PATHS: usize = 4;
+/// Ended streams that are remembered. A player's few come back; those of a conference don't, being random each time.
+const MAX_PARKED: usize = 256;
 /// Messages that wait for a control channel's buffer.
 pub(crate) const MAX_OUTBOX: usize = 64;
 
@@ -60,6 +63,8 @@ pub(crate) enum Media {
 #[derive(Default)]
 pub(crate) struct Viewer {
     pub(crate) routes: Vec<ViewerRoute>,
+    /// Streams of routes that ended, oldest first.
+    parked: VecDeque<Parked>,
     /// Opens its feedback; exists once the handshake is done.
     pub(crate) rtcp: Option<UnprotectRtcp>,
 }
@@ -179,6 +184,20 @@ impl Session {
 }
 
 impl Viewer {
+    /// Remembers the stream of a route that ends.
+    pub(crate) fn park(&mut self, parked: Parked) {
+        if self.parked.len() >= MAX_PARKED {
+            self.parked.pop_front();
+        }
+        self.parked.push_back(parked);
+    }
+
+    /// The stream of this SSRC, if it was there before.
+    pub(crate) fn unpark(&mut self, ssrc: u32) -> Option<Parked> {
+        let position = self.parked.iter().position(|parked| parked.ssrc == ssrc)?;
+        self.parked.remove(position)
+    }
+
     pub(crate) fn position(&self, route: RouteId) -> Option<usize> {
         self.routes.iter().position(|held| held.spec.route == route)
     }

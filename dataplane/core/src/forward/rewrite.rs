@@ -53,6 +53,18 @@ pub(crate) struct Route {
     pub(crate) octets: u32,
 }
 
+/// An ended route's stream, as far as it can be continued.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parked {
+    pub(crate) ssrc: u32,
+    next: u64,
+    rtx_next: u64,
+    last_timestamp: u32,
+    last_sent: Instant,
+    packets: u32,
+    octets: u32,
+}
+
 /// Whether packets may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gate {
@@ -88,6 +100,29 @@ impl Route {
         };
         route.describe(spec);
         route
+    }
+
+    /// What must be remembered of it when it ends: its SSRC may come back, and under one key no index may be used twice.
+    pub(crate) fn park(&self) -> Parked {
+        Parked {
+            ssrc: self.ssrc,
+            next: self.next,
+            rtx_next: self.rtx_next,
+            last_timestamp: self.last_timestamp,
+            last_sent: self.last_sent,
+            packets: self.packets,
+            octets: self.octets,
+        }
+    }
+
+    /// Goes on where a parked one ended: for the receiver it is one stream with a pause.
+    pub(crate) fn resume(&mut self, parked: Parked) {
+        self.next = parked.next;
+        self.rtx_next = parked.rtx_next;
+        self.last_timestamp = parked.last_timestamp;
+        self.last_sent = parked.last_sent;
+        self.packets = parked.packets;
+        self.octets = parked.octets;
     }
 
     /// Takes over names and numbers that a renegotiation may change; the RTP stream goes on.

@@ -218,7 +218,13 @@ impl Worker {
                 self.release_track(track);
                 return Err((Refusal::Full, "the session has no room for another route"));
             }
-            None => Route::new(&spec, key, fastrand::u16(..), now),
+            None => {
+                let mut route = Route::new(&spec, key, fastrand::u16(..), now);
+                if let Some(parked) = viewer.unpark(spec.ssrc) {
+                    route.resume(parked);
+                }
+                route
+            }
             Some(held) if viewer.routes[held].track == track => {
                 let position = viewer.routes[held].position;
                 viewer.routes[held].spec = spec.clone();
@@ -288,8 +294,12 @@ impl Worker {
             return;
         };
         let old = viewer.routes.swap_remove(held);
-        self.detach(old.track, old.position);
+        let ended = self.detach(old.track, old.position);
         self.release_track(old.track);
+        let viewer = self.sessions.get_mut(key as usize).and_then(Session::viewer);
+        if let (Some(viewer), Some(route)) = (viewer, ended) {
+            viewer.park(route.park());
+        }
     }
 
     fn queue_text(&mut self, key: SessionKey, text: String) {

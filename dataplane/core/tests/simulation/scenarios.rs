@@ -315,6 +315,37 @@ fn a_switch_of_tracks_is_one_unbroken_stream() {
 }
 
 #[test]
+fn a_route_that_ends_and_comes_back_is_one_stream_with_a_pause() {
+    let mut world = World::new(20, 1);
+    let (first, first_track, first_ssrc) = world.publisher(0);
+    let (second, second_track, second_ssrc) = world.publisher(0);
+    let viewer = world.viewer(0);
+    let mut route = world.route(viewer, 0, first_track, 0, Kind::Video);
+    world.connect_all();
+    let mut sent = world.film(first, first_ssrc, 500, 30, 1000);
+    let session = world.clients[viewer].session;
+    world.command(
+        0,
+        Command::RemoveRoute {
+            session,
+            route: route.route,
+        },
+    );
+    world.film(first, first_ssrc, 590, 10, 1000);
+    route.track = second_track;
+    world.command(0, Command::PutRoute(Box::new(route.clone())));
+    sent.extend(world.film(second, second_ssrc, 7000, 30, 1000));
+    world.run(SECOND);
+    let got = &world.clients[viewer].got[&route.ssrc];
+    assert_unbroken(got);
+    assert_eq!(
+        payloads(got),
+        sent,
+        "an index that was used before would have been refused as a replay"
+    );
+}
+
+#[test]
 fn a_nat_that_rebinds_is_followed() {
     let mut world = World::new(10, 1);
     let (publisher, track, ssrc) = world.publisher(0);
