@@ -135,8 +135,7 @@ async def rtx_repairs_two_percent_loss(server, note):
                                 lambda: f"only {path.dropped} dropped of {path.forwarded}", LOSSY_SECONDS)
                     path.loss_to_client = 0
                     await until(lambda: not player.still_missing(video),
-                                lambda: f"never repaired: {player.still_missing(video)[:20]}, "
-                                f"{len(player.repaired)} repaired of {path.dropped} dropped")
+                                lambda: never_repaired(player, path, video))
                 finally:
                     asking.cancel()
                 lost = len(player.main_stream(video).missing())
@@ -147,6 +146,17 @@ async def rtx_repairs_two_percent_loss(server, note):
                 assert not gaps, f"frames are missing: steps of {gaps[:10]} ticks"
                 note(f"{path.dropped} of {path.forwarded + path.dropped} dropped, "
                      f"{lost} video packets repaired, {player.frames} frames without a gap")
+
+
+def never_repaired(player, path, video):
+    """Which packets, and whether the path or somebody before it lost them."""
+    ssrc = next(iter(player.tap.of_payload_type(video)))
+    sent = {sequence for one, sequence in path.sent if one == ssrc}
+    missing = player.still_missing(video)
+    by_path = [n for n in missing if (ssrc, n & 0xFFFF) in path.dropped_packets]
+    never_sent = [n for n in missing if n & 0xFFFF not in sent]
+    return (f"never repaired: {missing[:20]}, {len(missing)} in all; the path dropped {len(by_path)} of them, the server "
+            f"never sent {len(never_sent)}; {len(player.repaired)} repaired, {path.dropped} dropped by the path")
 
 
 def frame_gaps(timestamps):

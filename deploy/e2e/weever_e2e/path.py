@@ -3,7 +3,10 @@
 import asyncio
 import random
 import re
+import socket
 import struct
+
+SOCKET_BUFFER = 4 * 1024 * 1024
 
 
 class _Upstream(asyncio.DatagramProtocol):
@@ -14,6 +17,7 @@ class _Upstream(asyncio.DatagramProtocol):
 
     def connection_made(self, transport):
         self.transport = transport
+        widen(transport)
 
     def datagram_received(self, data, _source):
         self.path.from_server(data, self.client)
@@ -34,6 +38,7 @@ class Path(asyncio.DatagramProtocol):
         self.server = None
         # What happened to the server's RTP.
         self.dropped = 0
+        self.dropped_packets = set()
         self.forwarded = 0
         # (ssrc, sequence number) in the order in which the server sent them; headers are in clear in SRTP.
         self.sent = []
@@ -42,6 +47,7 @@ class Path(asyncio.DatagramProtocol):
         loop = asyncio.get_running_loop()
         self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
         self.port = self.transport.get_extra_info("sockname")[1]
+        widen(self.transport)
         return self
 
     async def __aexit__(self, *_):
@@ -88,9 +94,15 @@ class Path(asyncio.DatagramProtocol):
             self.sent.append((ssrc, sequence))
             if self.random.random() < self.loss_to_client:
                 self.dropped += 1
+                self.dropped_packets.add((ssrc, sequence))
                 return
             self.forwarded += 1
         self.transport.sendto(data, client)
+
+
+def widen(transport):
+    """Room for what comes while this process waits for a CPU: only what the path drops on purpose is to be lost."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
 
 
 def is_rtp(data):
