@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,10 +25,30 @@ const fn setting(
     }
 }
 
+/// More than a process has descriptors for.
+const MAX_CONNECTIONS: usize = 1_000_000;
+/// A day.
+const MAX_DRAIN_SECONDS: u64 = 24 * 60 * 60;
+
 const PUBLIC: &str = "Public HTTP";
 const PRIVATE: &str = "Private HTTP";
 const ROOMS: &str = "Rooms";
 const PROCESS: &str = "Process";
+
+/// What is expected of the settings for clusters.
+const NO_CLUSTERS: &str = "nothing: clusters are not in this version, leave it out to serve on one node";
+
+/// Known, so that its refusal says why. Its URL may hold a password.
+const fn clusters(name: &'static str) -> Setting {
+    Setting {
+        name,
+        value: NO_CLUSTERS,
+        default: None,
+        help: "Not in this version.",
+        group: PROCESS,
+        secret: true,
+    }
+}
 
 /// All settings of a control plane.
 pub const SETTINGS: &[Setting] = &[
@@ -160,14 +181,8 @@ pub const SETTINGS: &[Setting] = &[
         Some("60"),
         "How long /preStop waits for the last session to leave.",
     ),
-    setting(
-        PROCESS,
-        "redis",
-        "URL",
-        None,
-        "For clusters: not in this version.",
-    ),
-    setting(PROCESS, "nats", "URL", None, "For clusters: not in this version."),
+    clusters("redis"),
+    clusters("nats"),
     setting(
         PROCESS,
         "log",
@@ -284,23 +299,22 @@ impl Config {
         }
         for cluster in ["redis", "nats"] {
             if take.given(cluster) {
-                take.reject(
-                    cluster,
-                    "clusters are not in this version; leave it out to serve on one node",
-                );
+                take.reject(cluster, NO_CLUSTERS);
             }
         }
         Self {
             host: take.parse("host"),
             port: take.parse("port"),
             tls: cert.zip(key),
-            cors_domain: take.optional("cors-domain"),
+            cors_domain: take.optional_with("cors-domain", domain),
             stun: take.list("stun"),
             turn: take.list("turn"),
             turn_username: take.optional("turn-username").unwrap_or_default(),
             turn_password: take.optional("turn-password").unwrap_or_default(),
-            max_connections: take.parse("max-connections"),
-            max_connections_per_address: take.parse("max-connections-per-address"),
+            max_connections: take.parse_with("max-connections", |text| whole(text, 1..=MAX_CONNECTIONS)),
+            max_connections_per_address: take.parse_with("max-connections-per-address", |text| {
+                whole(text, 1..=MAX_CONNECTIONS)
+            }),
             max_joins_per_address: take.parse("max-joins-per-address"),
             auth: take.switch("auth"),
             strict_rooms: take.switch("strict-rooms"),
@@ -311,20 +325,122 @@ impl Config {
             control_socket: take
                 .optional("control-socket")
                 .unwrap_or_else(default_control_socket),
-            drain_timeout: Duration::from_secs(take.parse("drain-timeout")),
-            log: take.parse("log"),
+            drain_timeout: Duration::from_secs(
+                take.parse_with("drain-timeout", |text| whole(text, 0..=MAX_DRAIN_SECONDS)),
+            ),
+            log: log_filter(take),
         }
+    }
+}
+
+/// A number within bounds.
+fn whole<T>(text: &str, bounds: RangeInclusive<T>) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + fmt::Display,
+{
+    let number = text.parse().ok().filter(|number| bounds.contains(number));
+    number.ok_or_else(|| format!("a whole number from {} to {}", bounds.start(), bounds.end()))
+}
+
+/// A filter that can be read.
+fn log_filter(take: &mut Take<'_>) -> String {
+    take.parse_with("log", |text| {
+        tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned())
+    })
+}
+
+/// `https://*.example.org/` means the same as `example.org`.
+fn domain(text: &str) -> Result<String, &'static str> {
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let text = text
+        .trim_end_matches('/')
+        .trim_start_matches("*.")
+        .trim_matches('.');
+    let ok = |c: u8| c.is_ascii_alphanumeric() || b"-._".contains(&c);
+    match !text.is_empty() && text.bytes().all(ok) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("a domain, without port or path"),
     }
 }
 
 /// In the user's runtime directory, or one of its own under `/tmp`.
 pub fn default_control_socket() -> PathBuf {
-    use std::os::unix::fs::MetadataExt;
     if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
         return PathBuf::from(dir).join("weever/control.sock");
     }
-    let user = std::fs::metadata("/proc/self")
-        .map(|meta| meta.uid())
-        .unwrap_or(0);
-    PathBuf::from(format!("/tmp/weever-{user}/control.sock"))
+    PathBuf::from(format!("/tmp/weever-{}/control.sock", user_id()))
+}
+
+/// Whom this process belongs to.
+pub(crate) fn user_id() -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").map_or(0, |meta| meta.uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use weever_settings::Stop;
+
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Config, Stop> {
+        let args: Vec<String> = args.iter().map(|word| (*word).to_owned()).collect();
+        let resolved = PROGRAM.resolve(&args, |_| None, |_| Err(std::io::Error::other("no file")))?;
+        let mut take = resolved.take();
+        let config = Config::from(&mut take);
+        take.finish().map(|()| config)
+    }
+
+    #[test]
+    fn defaults_are_good() {
+        let config = read(&[]).unwrap();
+        assert_eq!((config.port, config.private_port), (8443, 9443));
+        assert!(config.host.is_unspecified() && config.private_host.is_loopback());
+        assert!(!config.auth && !config.debug && !config.strict_rooms && config.tls.is_none());
+        assert_eq!(config.drain_timeout, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named_at_once() {
+        let bad = [
+            "--port=99999",
+            "--cert-file=a.pem",
+            "--redis=redis://:hunter2@localhost",
+            "--nats=nats://localhost",
+            "--max-connections=0",
+            "--drain-timeout=99999999999999999",
+            "--log=weever=loud",
+            "--cors-domain=a/b",
+            "--stun=a b",
+        ];
+        let Err(Stop::Errors(errors)) = read(&bad) else {
+            panic!("accepted");
+        };
+        let text = Stop::Errors(errors.clone()).to_string();
+        assert_eq!(errors.len(), bad.len(), "{text}");
+        assert!(text.contains("clusters are not in this version"), "{text}");
+        assert!(text.contains("needs --key-file"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_domain_however_it_is_written() {
+        for text in [
+            "example.org",
+            "https://Example.org/",
+            "*.example.org",
+            ".example.org",
+        ] {
+            assert_eq!(
+                read(&["--cors-domain", text]).unwrap().cors_domain.as_deref(),
+                Some("example.org")
+            );
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let config = read(&["--turn=t:1", "--turn-username=u", "--turn-password=hunter2"]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
 }

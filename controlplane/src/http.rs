@@ -3,24 +3,28 @@
 pub mod cors;
 pub mod limits;
 pub mod listen;
+pub mod names_in_path;
 pub mod private;
 pub mod problem;
 pub mod sessions;
 pub mod site;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::routing::{any, get};
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use axum::routing::any;
 
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::signalling::Signalling;
 use limits::JoinRate;
+use problem::Problem;
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -39,9 +43,20 @@ pub struct App {
     pub stop: tokio::sync::watch::Sender<bool>,
 }
 
-/// The address of the TCP peer.
-#[derive(Debug, Clone, Copy)]
+/// Whom limits count: the address of the TCP peer, of IPv6 the network (/64), which is as cheap to come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
+
+impl From<IpAddr> for Peer {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(v6) if !v6.is_loopback() => {
+                Self(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into())
+            }
+            address => Self(address),
+        }
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = std::convert::Infallible;
@@ -66,7 +81,8 @@ pub fn public(app: App) -> Router {
     }
     let cors = axum::middleware::from_fn_with_state(app.clone(), cors::apply);
     router
-        .fallback(get(site::serve).fallback(site::serve))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(elsewhere)
         .layer(cors)
         .with_state(app)
 }
@@ -75,6 +91,37 @@ pub fn public(app: App) -> Router {
 pub fn private(app: App) -> Router {
     private::tokens_and_lists()
         .merge(private::operations())
-        .fallback(get(site::serve).fallback(site::serve))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(site::serve)
         .with_state(app)
+}
+
+/// The router adds what is allowed.
+async fn method_not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this resource does not take that method; Allow lists those that it takes",
+    )
+}
+
+async fn elsewhere(request: Request<axum::body::Body>) -> Response {
+    let path = request.uri().path();
+    if path.starts_with("/pub/") || path.starts_with("/sub/") {
+        return sessions::misspelt(request.method().clone()).await;
+    }
+    site::serve(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Peer;
+
+    #[test]
+    fn limits_count_networks_of_ipv6() {
+        let peer = |text: &str| Peer::from(text.parse::<std::net::IpAddr>().unwrap());
+        assert_eq!(peer("2001:db8:0:1::1"), peer("2001:db8:0:1:ffff::2"));
+        assert_ne!(peer("2001:db8:0:1::1"), peer("2001:db8:0:2::1"));
+        assert_eq!(peer("::ffff:192.0.2.1"), peer("192.0.2.1"));
+        assert_ne!(peer("192.0.2.1"), peer("192.0.2.2"));
+    }
 }

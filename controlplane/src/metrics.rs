@@ -1,9 +1,10 @@
 //! Prometheus metrics: who is in, what the data planes say of themselves.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
 use std::sync::Mutex;
 
-use metrics::{Key, Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics::{Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use weever_proto::{Role, WorkerStats};
 
@@ -16,8 +17,9 @@ static META: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None
 pub struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    pod: SharedString,
-    rooms: Mutex<HashMap<RoomName, (usize, usize)>>,
+    pod: String,
+    /// Workers of each data plane that is there.
+    workers: Mutex<HashMap<String, Vec<WorkerStats>>>,
     described: Mutex<HashSet<&'static str>>,
 }
 
@@ -73,24 +75,36 @@ impl Metrics {
     /// `pod` labels the peer counts.
     pub fn new(pod: &str) -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
-        let metrics = Self {
+        Self {
             handle: recorder.handle(),
             recorder,
-            pod: pod.to_owned().into(),
-            rooms: Mutex::default(),
+            pod: pod.to_owned(),
+            workers: Mutex::default(),
             described: Mutex::default(),
-        };
-        metrics.describe_gauge(
-            "sfu_pod_peer_count",
-            "Publishers and subscribers of a room on this node.",
-        );
-        metrics
+        }
     }
 
-    /// The exposition text.
-    pub fn render(&self) -> String {
+    /// The exposition text, with the publishers and subscribers of each room. Rooms come and go by the thousand, so they
+    /// are written from what is, and leave nothing behind.
+    pub fn render(&self, rooms: &[(RoomName, usize, usize)]) -> String {
         self.handle.run_upkeep();
-        self.handle.render()
+        let mut text = self.handle.render();
+        text.push_str(
+            "# HELP sfu_pod_peer_count Publishers and subscribers of a room on this node.\n\
+             # TYPE sfu_pod_peer_count gauge\n",
+        );
+        let pod = quoted(&self.pod);
+        for (room, publishers, subscribers) in rooms {
+            let room = quoted(room.as_str());
+            for (kind, count) in [("pub", publishers), ("sub", subscribers)] {
+                // Writing to a String can't fail.
+                let _ = writeln!(
+                    text,
+                    "sfu_pod_peer_count{{pod=\"{pod}\",room=\"{room}\",type=\"{kind}\"}} {count}"
+                );
+            }
+        }
+        text
     }
 
     fn describe_gauge(&self, name: &'static str, help: &'static str) {
@@ -107,39 +121,12 @@ impl Metrics {
         }
     }
 
-    /// How many are in each room. Rooms that are gone go to 0.
-    pub fn set_peers(&self, counts: &[(RoomName, usize, usize)]) {
-        let Ok(mut known) = self.rooms.lock() else { return };
-        let mut next: HashMap<RoomName, (usize, usize)> = HashMap::with_capacity(counts.len());
-        for (room, publishers, subscribers) in counts {
-            next.insert(room.clone(), (*publishers, *subscribers));
-        }
-        if *known == next {
-            return;
-        }
-        for room in known.keys().filter(|room| !next.contains_key(*room)) {
-            self.set_room(room, 0, 0);
-        }
-        for (room, (publishers, subscribers)) in &next {
-            if known.get(room) != Some(&(*publishers, *subscribers)) {
-                self.set_room(room, *publishers, *subscribers);
-            }
-        }
-        *known = next;
-    }
-
-    fn set_room(&self, room: &RoomName, publishers: usize, subscribers: usize) {
-        for (kind, count) in [("pub", publishers), ("sub", subscribers)] {
-            let labels = vec![
-                Label::new("pod", self.pod.clone()),
-                Label::new("room", room.to_string()),
-                Label::from_static_parts("type", kind),
-            ];
-            let key = Key::from_parts("sfu_pod_peer_count", labels);
-            self.recorder
-                .register_gauge(&key, &META)
-                .set(u32::try_from(count).unwrap_or(u32::MAX));
-        }
+    /// How many data planes are connected.
+    pub fn set_shards(&self, count: usize) {
+        self.describe_gauge("weever_shards", "Data planes that are connected.");
+        self.recorder
+            .register_gauge(&Key::from_static_name("weever_shards"), &META)
+            .set(u32::try_from(count).unwrap_or(u32::MAX));
     }
 
     /// Counts a change of state.
@@ -172,26 +159,18 @@ impl Metrics {
 
     /// What a data plane's workers say of themselves.
     pub fn set_workers(&self, shard: &str, workers: &[WorkerStats]) {
+        if let Ok(mut known) = self.workers.lock() {
+            known.insert(shard.to_owned(), workers.to_vec());
+        }
         for stats in workers {
-            let labels = || {
-                vec![
-                    Label::new("shard", shard.to_owned()),
-                    Label::new("worker", stats.worker.0.to_string()),
-                    Label::new("io", stats.io.clone()),
-                ]
-            };
+            let labels = || worker_labels(shard, stats);
             for (name, help, value) in WORKER_COUNTERS {
                 self.describe_counter(name, help);
                 self.recorder
                     .register_counter(&Key::from_parts(name, labels()), &META)
                     .absolute(value(stats));
             }
-            for (name, help, value) in WORKER_GAUGES {
-                self.describe_gauge(name, help);
-                self.recorder
-                    .register_gauge(&Key::from_parts(name, labels()), &META)
-                    .set(value(stats));
-            }
+            self.set_gauges(shard, stats, |value| value(stats));
             self.describe_gauge("weever_worker_cpu_seconds", "CPU time of a worker's thread.");
             let key = Key::from_parts("weever_worker_cpu_seconds", labels());
             #[allow(clippy::cast_precision_loss)]
@@ -209,5 +188,96 @@ impl Metrics {
                 self.recorder.register_counter(&key, &META).absolute(*count);
             }
         }
+    }
+
+    fn set_gauges(&self, shard: &str, stats: &WorkerStats, of: impl Fn(fn(&WorkerStats) -> u32) -> u32) {
+        for (name, help, value) in WORKER_GAUGES {
+            self.describe_gauge(name, help);
+            self.recorder
+                .register_gauge(&Key::from_parts(name, worker_labels(shard, stats)), &META)
+                .set(of(value));
+        }
+    }
+
+    /// A data plane is gone: it has no sessions any more.
+    pub fn forget_workers(&self, shard: &str) {
+        let gone = self.workers.lock().ok().and_then(|mut known| known.remove(shard));
+        for stats in gone.iter().flatten() {
+            self.set_gauges(shard, stats, |_| 0);
+        }
+    }
+}
+
+fn worker_labels(shard: &str, stats: &WorkerStats) -> Vec<Label> {
+    vec![
+        Label::new("shard", shard.to_owned()),
+        Label::new("worker", stats.worker.0.to_string()),
+        Label::new("io", stats.io.clone()),
+    ]
+}
+
+/// A label's value, as the exposition format has it.
+fn quoted(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use weever_proto::WorkerId;
+
+    use super::*;
+
+    fn worker() -> WorkerStats {
+        WorkerStats {
+            worker: WorkerId(3),
+            sessions: 7,
+            tracks: 2,
+            routes: 12,
+            packets_in: 1000,
+            bytes_in: 1_000_000,
+            packets_out: 12_000,
+            bytes_out: 12_000_000,
+            sends: 900,
+            rtx_packets: 5,
+            nacked_packets: 6,
+            keyframe_requests: 1,
+            cpu_ns: 2_500_000_000,
+            drops: vec![("unknown-address".into(), 4)],
+            io: "uring".into(),
+        }
+    }
+
+    #[test]
+    fn rooms_are_labelled_and_leave_nothing_behind() {
+        let metrics = Metrics::new("po\"d");
+        let room = RoomName::new("a\"b\\c").unwrap();
+        let text = metrics.render(&[(room, 2, 300)]);
+        let line = "sfu_pod_peer_count{pod=\"po\\\"d\",room=\"a\\\"b\\\\c\",type=\"sub\"} 300";
+        assert!(text.lines().any(|one| one == line), "{text}");
+        assert!(!metrics.render(&[]).contains("room="));
+    }
+
+    #[test]
+    fn workers_are_shown_until_they_are_gone() {
+        let metrics = Metrics::new("pod");
+        metrics.set_workers("one", &[worker()]);
+        metrics.set_workers("one", &[worker()]);
+        let labels = "{shard=\"one\",worker=\"3\",io=\"uring\"";
+        let has = |text: &str, line: String| assert!(text.lines().any(|one| one == line), "{line}\n{text}");
+        let text = metrics.render(&[]);
+        has(&text, format!("weever_packets_sent_total{labels}}} 12000"));
+        has(&text, format!("weever_sessions{labels}}} 7"));
+        has(&text, format!("weever_worker_cpu_seconds{labels}}} 2.5"));
+        has(
+            &text,
+            format!("weever_dropped_total{labels},reason=\"unknown-address\"}} 4"),
+        );
+        assert!(text.contains("# HELP weever_packets_sent_total Media packets sent."));
+        metrics.forget_workers("one");
+        let text = metrics.render(&[]);
+        has(&text, format!("weever_sessions{labels}}} 0"));
+        has(&text, format!("weever_packets_sent_total{labels}}} 12000"));
     }
 }

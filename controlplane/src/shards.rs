@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::codec::Framed;
 use weever_proto::{ControlCodec, FrameError, FromShard, Hello, ToShard, VERSION};
 
+use crate::config::user_id;
 use crate::metrics::Metrics;
 use crate::rooms::{Action, ShardId};
 use crate::signalling::Signalling;
@@ -22,6 +23,10 @@ const HELLO: Duration = Duration::from_secs(2);
 const PING: Duration = Duration::from_secs(1);
 /// A data plane that says nothing for this long hangs: it sends statistics every second.
 const SILENCE: Duration = Duration::from_secs(5);
+/// For the kernel to take what is written. Longer than this, and nobody reads.
+const WRITE: Duration = Duration::from_secs(5);
+/// Commands written in one go, so that the data plane is listened to in between.
+const BATCH: usize = 256;
 /// Connections at once; a machine has fewer cores.
 const MAX_SHARDS: usize = 1024;
 
@@ -31,6 +36,12 @@ pub enum SocketError {
     /// Somebody listens there.
     #[error("{0} is in use by another control plane: stop it, or name another socket with --control-socket")]
     InUse(String),
+    /// Something else has the path.
+    #[error("{0} exists and is no socket: remove it, or name another place with --control-socket")]
+    NoSocket(String),
+    /// Somebody else could put a socket of their own in its place.
+    #[error("the directory {0} belongs to another user: name another place with --control-socket")]
+    Foreign(String),
     /// The file system refused.
     #[error("control socket {path}: {source}; name another place with --control-socket")]
     Io {
@@ -47,21 +58,27 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
         path: path.display().to_string(),
         source,
     };
-    if let Some(dir) = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty() && !dir.exists())
-    {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(io)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    match dir.map(std::fs::metadata) {
+        Some(Ok(meta)) if ![0, user_id()].contains(&meta.uid()) => {
+            let dir = dir.map(|dir| dir.display().to_string());
+            return Err(SocketError::Foreign(dir.unwrap_or_default()));
+        }
+        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            let mut builder = std::fs::DirBuilder::new();
+            let dir = dir.unwrap_or(Path::new("."));
+            builder.recursive(true).mode(0o700).create(dir).map_err(io)?;
+        }
+        _ => {}
     }
-    if path.exists() {
+    if let Ok(meta) = std::fs::symlink_metadata(path) {
+        if !meta.file_type().is_socket() {
+            return Err(SocketError::NoSocket(path.display().to_string()));
+        }
         match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => return Err(SocketError::InUse(path.display().to_string())),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path).map_err(io)?
+                std::fs::remove_file(path).map_err(io)?;
             }
             Err(error) => return Err(io(error)),
         }
@@ -143,6 +160,7 @@ impl Connection {
             tracing::warn!(name, %reason, "a data plane's connection was closed");
             // Fails only when the process is ending.
             let _ = self.signalling.act(Action::ShardDown { shard }).await;
+            self.metrics.forget_workers(&name);
         }
         self.forget(&name);
     }
@@ -164,12 +182,12 @@ impl Connection {
             return Err(Ended::NotHello);
         };
         if let Err(reason) = self.admit(&hello) {
-            frames.send(ToShard::Refused(reason.clone())).await?;
+            write(frames, [ToShard::Refused(reason.clone())]).await?;
             return Err(Ended::Refused(reason));
         }
-        if let Err(error) = frames.send(ToShard::Welcome(VERSION)).await {
+        if let Err(ended) = write(frames, [ToShard::Welcome(VERSION)]).await {
             self.forget(&hello.name);
-            return Err(error.into());
+            return Err(ended);
         }
         Ok(hello)
     }
@@ -222,18 +240,9 @@ impl Connection {
                 command = commands.recv() => {
                     let Some(command) = command else { return Ended::Hung };
                     // One flush for all that wait.
-                    if let Err(error) = frames.feed(command).await {
-                        return error.into();
-                    }
-                    while let Ok(command) = commands.try_recv() {
-                        if let Err(error) = frames.feed(command).await {
-                            return error.into();
-                        }
-                    }
-                    match tokio::time::timeout(SILENCE, frames.flush()).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => return error.into(),
-                        Err(_) => return Ended::Hung,
+                    let waiting = std::iter::from_fn(|| commands.try_recv().ok()).take(BATCH);
+                    if let Err(ended) = write(&mut frames, std::iter::once(command).chain(waiting)).await {
+                        return ended;
                     }
                 }
                 _ = ping.tick() => {
@@ -241,10 +250,8 @@ impl Connection {
                         return Ended::Silent;
                     }
                     nonce += 1;
-                    match tokio::time::timeout(SILENCE, frames.send(ToShard::Ping(nonce))).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => return error.into(),
-                        Err(_) => return Ended::Hung,
+                    if let Err(ended) = write(&mut frames, [ToShard::Ping(nonce)]).await {
+                        return ended;
                     }
                 }
             }
@@ -264,5 +271,22 @@ impl Connection {
             FromShard::SnapshotEnd(_) => Action::SnapshotEnd { shard },
         };
         self.signalling.act(action).await.map_err(|_| Ended::Closed)
+    }
+}
+
+/// Writes all of them, or finds that nobody reads.
+async fn write<F>(frames: &mut F, all: impl IntoIterator<Item = ToShard>) -> Result<(), Ended>
+where
+    F: Sink<ToShard, Error = FrameError> + Unpin,
+{
+    let writing = async {
+        for one in all {
+            frames.feed(one).await?;
+        }
+        frames.flush().await
+    };
+    match tokio::time::timeout(WRITE, writing).await {
+        Ok(written) => Ok(written?),
+        Err(_) => Err(Ended::Hung),
     }
 }

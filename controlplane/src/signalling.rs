@@ -10,12 +10,17 @@ use tokio::sync::{mpsc, oneshot};
 use weever_proto::{Command, Role, ToShard};
 
 use crate::metrics::Metrics;
-use crate::rooms::{Action, Effect, Entropy, Notice, Refused, Reply, RequestId, Rooms, RoomsConfig, ShardId};
+use crate::rooms::{
+    Action, Effect, Entropy, Notice, Refused, Reply, RequestId, Rooms, RoomsConfig, SessionKey, ShardId,
+};
 
 /// Actions that may wait. When full, senders wait: HTTP clients feel it, media never does.
 const MAILBOX: usize = 4096;
 /// Commands that may wait for one data plane. When full, it hangs, and its connection is closed.
 const SHARD_QUEUE: usize = 65_536;
+
+/// The request of what the task does by itself.
+const NOBODY: RequestId = RequestId(0);
 
 /// Something to be asked of the rooms as they are.
 type Question = Box<dyn FnOnce(&Rooms) + Send>;
@@ -97,7 +102,7 @@ impl Signalling {
             Reply::Refused(Refused {
                 status: 503,
                 detail: Stopped.to_string(),
-                retry_after: None,
+                retry_after: Some(std::time::Duration::from_secs(1)),
             })
         };
         if sent.is_err() {
@@ -162,6 +167,7 @@ impl Task {
             Letter::Act(action) => {
                 if let Action::ShardDown { shard } = &action {
                     self.shards.remove(shard);
+                    self.metrics.set_shards(self.shards.len());
                 }
                 self.act(action);
             }
@@ -171,6 +177,7 @@ impl Task {
             }
             Letter::ShardUp(shard, hello, queue) => {
                 self.shards.insert(shard, queue);
+                self.metrics.set_shards(self.shards.len());
                 self.act(Action::ShardUp { shard, hello });
             }
             Letter::Ask(question) => question(&self.rooms),
@@ -178,15 +185,30 @@ impl Task {
     }
 
     fn act(&mut self, action: Action) {
+        let mut abandoned = Vec::new();
         let mut effects = Vec::new();
         self.rooms.handle(Instant::now(), action, &mut effects);
+        self.carry_out(effects, &mut abandoned);
+        for key in abandoned {
+            let mut effects = Vec::new();
+            // Nobody waits for this reply, so it can't be abandoned again.
+            let leave = Action::Leave { request: NOBODY, key };
+            self.rooms.handle(Instant::now(), leave, &mut effects);
+            self.carry_out(effects, &mut Vec::new());
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>, abandoned: &mut Vec<SessionKey>) {
         for effect in effects {
             match effect {
                 Effect::Command { shard, command } => self.send(shard, *command),
                 Effect::Reply { request, reply } => {
-                    if let Some(answer) = self.waiting.remove(&request) {
-                        // A client that hung up has a session all the same; it ends by itself when nobody connects.
-                        let _ = answer.send(reply);
+                    let Some(answer) = self.waiting.remove(&request) else {
+                        continue;
+                    };
+                    // A client that hung up before its answer will never use the session, nor free its name.
+                    if let Err(Reply::Created { key, .. }) = answer.send(reply) {
+                        abandoned.push(key);
                     }
                 }
                 Effect::Notice(notice) => {
@@ -195,7 +217,6 @@ impl Task {
                 }
             }
         }
-        self.metrics.set_peers(&self.rooms.counts());
     }
 
     fn send(&mut self, shard: ShardId, command: Command) {
@@ -237,7 +258,7 @@ fn log(notice: &Notice) {
         Notice::RoomClosed(room) => tracing::debug!(%room, "room closed"),
         Notice::ShardReady { name, sessions } => tracing::info!(name, sessions, "data plane ready"),
         Notice::ShardLost { name, sessions } => {
-            tracing::warn!(name, sessions, "data plane lost, its sessions with it")
+            tracing::warn!(name, sessions, "data plane lost, its sessions with it");
         }
     }
 }

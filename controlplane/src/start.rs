@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use weever_settings::{Resolved, Stop};
 
 use crate::auth::Auth;
@@ -91,11 +92,9 @@ pub fn run(config: Config) -> Result<(), StartError> {
             _ = interrupt.recv() => tracing::info!("SIGINT"),
             _ = stopped.wait_for(|stop| *stop) => {
                 tracing::info!("drained");
-                // The answer to /preStop is on its way.
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
             }
         }
-        running.end();
+        running.finish().await;
         Ok(())
     })
 }
@@ -111,13 +110,33 @@ pub struct Running {
     /// The rooms.
     pub signalling: Signalling,
     stop: watch::Sender<bool>,
+    servers: [JoinHandle<()>; 2],
+    data_planes: JoinHandle<()>,
 }
 
 impl Running {
-    /// Takes no more connections, and removes the socket.
+    /// Takes no more connections, and removes the socket. Sessions go on: their data planes hold them until there is a
+    /// control plane again.
     pub fn end(&self) {
-        self.stop.send_replace(true);
+        self.refuse_connections();
+        self.data_planes.abort();
         // A data plane that dials meanwhile tries again.
+        let _ = std::fs::remove_file(&self.control_socket);
+    }
+
+    /// Takes no more connections; requests that are under way are answered.
+    pub fn refuse_connections(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Ends, and lets requests that are under way be answered (two seconds at most).
+    pub async fn finish(self) {
+        self.refuse_connections();
+        for server in self.servers {
+            // It neither panics nor is cancelled.
+            let _ = server.await;
+        }
+        self.data_planes.abort();
         let _ = std::fs::remove_file(&self.control_socket);
     }
 }
@@ -147,7 +166,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         room_budget: 0,
     };
     let signalling = Signalling::start(rooms, metrics.clone());
-    tokio::spawn(shards::serve(control, signalling.clone(), metrics.clone()));
+    let data_planes = tokio::spawn(shards::serve(control, signalling.clone(), metrics.clone()));
 
     let (stop, stopped) = watch::channel(false);
     let config = Arc::new(config);
@@ -159,15 +178,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         metrics,
         stop: stop.clone(),
     };
-    let running = Running {
-        public: public_listener.local_addr()?,
-        private: private_listener.local_addr()?,
-        control_socket: config.control_socket.clone(),
-        signalling,
-        stop,
-    };
+    let public_at = public_listener.local_addr()?;
+    let private_at = private_listener.local_addr()?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
-    tracing::info!(public = %running.public, scheme, private = %running.private, "serving");
+    tracing::info!(public = %public_at, scheme, private = %private_at, "serving");
     let server = |listener, tls, router, patient| Server {
         listener,
         tls,
@@ -176,7 +190,17 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         max_per_address: config.max_connections_per_address,
         patient,
     };
-    tokio::spawn(server(public_listener, acceptor, public(app.clone()), false).serve(stopped.clone()));
-    tokio::spawn(server(private_listener, None, private(app), true).serve(stopped));
-    Ok(running)
+    let servers = [
+        tokio::spawn(server(public_listener, acceptor, public(app.clone()), false).serve(stopped.clone())),
+        tokio::spawn(server(private_listener, None, private(app), true).serve(stopped)),
+    ];
+    Ok(Running {
+        public: public_at,
+        private: private_at,
+        control_socket: config.control_socket.clone(),
+        signalling,
+        stop,
+        servers,
+        data_planes,
+    })
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -18,15 +19,25 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::Peer;
+use super::problem::Problem;
 
 /// For a TLS handshake, and for the headers of a request, the next one of a connection too.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For a whole request. A drain may take longer; it is asked for on the private server.
 const REQUEST: Duration = Duration::from_secs(30);
+/// For the next request, and for the client to take the last answer.
+const IDLE: Duration = Duration::from_secs(30);
+/// For requests that are under way when the server is to end.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+/// Bytes of a request's headers.
+const MAX_HEADERS: usize = 64 * 1024;
+/// Requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 64;
 
 /// Why a server can't be started.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +92,13 @@ pub fn tls(certificates: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> 
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificates)
         .and_then(Iterator::collect)
         .map_err(|error| bad("--cert-file", certificates, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(bad(
+            "--cert-file",
+            certificates,
+            "there is no certificate in it".into(),
+        ));
+    }
     let secret =
         PrivateKeyDer::from_pem_file(key).map_err(|error| bad("--key-file", key, error.to_string()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -111,29 +129,40 @@ pub struct Server {
 type Held = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 impl Server {
-    /// Serves until told to stop.
+    /// Serves until told to stop, and a little longer for requests that are under way.
     pub async fn serve(self, mut stop: watch::Receiver<bool>) {
         let room = Arc::new(Semaphore::new(self.max_connections));
         let held = Held::default();
         let router = self.router;
         loop {
             let accepted = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stop| *stop) => break,
                 accepted = accept(&self.listener, &room) => accepted,
             };
             let Some((stream, peer, permit)) = accepted else {
                 return;
             };
-            let Some(seat) = Seat::take(&held, peer.ip(), self.max_per_address) else {
+            let peer = Peer::from(peer.ip());
+            let Some(seat) = Seat::take(&held, peer.0, self.max_per_address) else {
                 continue;
             };
-            let (router, tls, patient) = (router.clone(), self.tls.clone(), self.patient);
+            let talk = Talk {
+                peer,
+                router: router.clone(),
+                patient: self.patient,
+                stop: stop.clone(),
+            };
+            let tls = self.tls.clone();
             tokio::spawn(async move {
                 // What goes wrong on one connection is its client's to notice.
-                let _ = connection(stream, peer.ip(), tls, router, patient).await;
+                let _ = talk.connection(stream, tls).await;
                 drop((seat, permit));
             });
         }
+        drop(self.listener);
+        let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
+        // Who has not ended by then is cut off.
+        let _ = tokio::time::timeout(LAST_REQUESTS, room.acquire_many(all)).await;
     }
 }
 
@@ -188,55 +217,131 @@ impl Drop for Seat {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: IpAddr,
-    tls: Option<TlsAcceptor>,
+/// One connection.
+struct Talk {
+    peer: Peer,
     router: Router,
     patient: bool,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    match tls {
-        Some(tls) => {
-            let stream = tokio::time::timeout(PATIENCE, tls.accept(stream)).await??;
-            speak(stream, peer, router, patient).await
+    stop: watch::Receiver<bool>,
+}
+
+/// What keeps a connection open: requests under way, or not long ago.
+struct Activity {
+    requests: usize,
+    until: Instant,
+}
+
+impl Talk {
+    async fn connection(self, stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        match tls {
+            Some(tls) => {
+                let stream = tokio::time::timeout(PATIENCE, tls.accept(stream)).await??;
+                self.speak(stream).await
+            }
+            None => self.speak(stream).await,
         }
-        None => speak(stream, peer, router, patient).await,
+    }
+
+    async fn speak<S>(mut self, stream: S) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let activity = Arc::new(Mutex::new(Activity {
+            requests: 0,
+            until: Instant::now() + PATIENCE,
+        }));
+        let service = {
+            let (router, activity) = (self.router.clone(), activity.clone());
+            let (peer, patient) = (self.peer, self.patient);
+            hyper::service::service_fn(move |request: Request<Incoming>| {
+                answer(router.clone(), peer, patient, Busy::begin(&activity), request)
+            })
+        };
+        let builder = builder();
+        let mut talk = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut idle = std::pin::pin!(idle(&activity));
+        tokio::select! {
+            end = talk.as_mut() => return end.map_err(io::Error::other),
+            () = idle.as_mut() => return Ok(()),
+            _ = self.stop.wait_for(|stop| *stop) => talk.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            end = talk => end.map_err(io::Error::other),
+            () = idle => Ok(()),
+        }
     }
 }
 
-async fn speak<S>(stream: S, peer: IpAddr, router: Router, patient: bool) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let router = router.clone();
-        async move {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Peer(peer));
-            let answer = router.oneshot(request);
-            if patient {
-                return answer.await.map_err(io::Error::other);
-            }
-            // Closing the connection is all that can be said to who takes longer.
-            tokio::time::timeout(REQUEST, answer)
-                .await?
-                .map_err(io::Error::other)
-        }
-    });
+fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE);
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(MAX_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(64)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEADERS).unwrap_or(u32::MAX))
         .keep_alive_interval(PATIENCE)
         .keep_alive_timeout(PATIENCE);
     builder
-        .serve_connection(TokioIo::new(stream), service)
-        .await
-        .map_err(io::Error::other)
+}
+
+async fn answer(
+    router: Router,
+    peer: Peer,
+    patient: bool,
+    busy: Option<Busy>,
+    request: Request<Incoming>,
+) -> io::Result<Response> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer);
+    let answer = router.oneshot(request);
+    let answered = match patient {
+        true => Ok(answer.await),
+        false => tokio::time::timeout(REQUEST, answer).await,
+    };
+    drop(busy);
+    match answered {
+        Ok(answer) => answer.map_err(|never| match never {}),
+        Err(_) => Ok(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the request took longer than {REQUEST:?}"),
+        )
+        .into_response()),
+    }
+}
+
+/// A request under way.
+struct Busy(Arc<Mutex<Activity>>);
+
+impl Busy {
+    fn begin(activity: &Arc<Mutex<Activity>>) -> Option<Self> {
+        activity.lock().ok()?.requests += 1;
+        Some(Self(activity.clone()))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Ok(mut activity) = self.0.lock() {
+            activity.requests -= 1;
+            activity.until = Instant::now() + IDLE;
+        }
+    }
+}
+
+/// Returns when nothing has been asked for too long: the first request has less time than later ones.
+async fn idle(activity: &Mutex<Activity>) {
+    loop {
+        let next = match activity.lock() {
+            Ok(activity) if activity.requests > 0 => Instant::now() + PATIENCE,
+            Ok(activity) if activity.until > Instant::now() => activity.until,
+            _ => return,
+        };
+        tokio::time::sleep_until(next).await;
+    }
 }

@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get};
+use axum::routing::{any, delete, get, post};
 use serde::{Deserialize, Serialize};
 use weever_proto::Role;
 
 use super::App;
+use super::names_in_path::Path;
 use super::problem::Problem;
 use super::sessions::unexpected;
 use crate::names::{FullId, RoomName};
@@ -25,21 +26,21 @@ const DRAIN_LOOK: Duration = Duration::from_millis(200);
 
 /// `/create` and `/list`: also public with `--debug`.
 pub fn tokens_and_lists() -> Router<App> {
-    let post_only = || any(|| async { Problem::method("POST") });
-    let get_only = || any(|| async { Problem::method("GET, HEAD") });
     Router::new()
-        .route("/create/pub", post_only().post(create_pub))
-        .route("/create/sub", post_only().post(create_sub))
-        .route("/list/pub/{room}", get_only().get(list_pub))
-        .route("/list/sub/{room}", get_only().get(list_sub))
+        .route("/create/pub", post(create_pub))
+        .route("/create/sub", post(create_sub))
+        .route("/list/pub/{room}", get(list_pub))
+        .route("/list/sub/{room}", get(list_sub))
 }
 
 /// Everything else.
 pub fn operations() -> Router<App> {
+    let no_head = || any(|| async { Problem::method("GET") });
     Router::new()
         .route("/liveness", get(|| async { "OK" }))
         .route("/readiness", get(readiness))
-        .route("/preStop", get(pre_stop))
+        // HEAD must not end the process.
+        .route("/preStop", no_head().get(pre_stop).head(|| async { Problem::method("GET") }))
         .route("/metrics", get(metrics))
         .route("/rooms", get(rooms))
         .route(
@@ -86,6 +87,10 @@ async fn create(app: &App, role: Role, request: Request<Body>) -> Answer {
     if create.token.is_empty() || create.token.len() > MAX_TOKEN {
         return Err(bad_request(format!("a token has 1 to {MAX_TOKEN} bytes")));
     }
+    if let Some(bad) = create.token.bytes().position(|c| !c.is_ascii_graphic()) {
+        let detail = format!("a token is printable ASCII without spaces, this one is not at byte {bad}");
+        return Err(bad_request(detail));
+    }
     app.auth.set(role, &room, &id, create.token);
     Ok(if role == Role::Publisher {
         "pub set"
@@ -124,7 +129,7 @@ async fn list(app: &App, role: Role, room: String, headers: &HeaderMap) -> Answe
 
 #[allow(clippy::needless_pass_by_value)]
 fn stopped(error: crate::signalling::Stopped) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).with(header::RETRY_AFTER, "1")
 }
 
 async fn readiness(State(app): State<App>) -> Response {
@@ -134,32 +139,35 @@ async fn readiness(State(app): State<App>) -> Response {
     }
 }
 
-/// Refuses who comes, waits for those who are in, then lets the process end.
+/// Refuses who comes, waits for those who are in, then lets the process end. It does so even when who asked has gone.
 async fn pre_stop(State(app): State<App>) -> Answer {
     app.signalling.act(Action::Drain).await.map_err(stopped)?;
-    let end = Instant::now() + app.config.drain_timeout;
-    while Instant::now() < end {
-        if app
-            .signalling
-            .ask(crate::rooms::Rooms::session_count)
-            .await
-            .map_err(stopped)?
-            == 0
-        {
-            break;
-        }
-        tokio::time::sleep(DRAIN_LOOK).await;
-    }
-    app.stop.send_replace(true);
+    tracing::info!(timeout = ?app.config.drain_timeout, "draining");
+    let drained = tokio::spawn(drain(app));
+    // It neither panics nor is cancelled, save by the end of the process.
+    let _ = drained.await;
     Ok("OK".into_response())
 }
 
-async fn metrics(State(app): State<App>) -> Response {
-    (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        app.metrics.render(),
-    )
-        .into_response()
+async fn drain(app: App) {
+    let end = Instant::now() + app.config.drain_timeout;
+    while Instant::now() < end {
+        match app.signalling.ask(crate::rooms::Rooms::session_count).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => tokio::time::sleep(DRAIN_LOOK).await,
+        }
+    }
+    app.stop.send_replace(true);
+}
+
+async fn metrics(State(app): State<App>) -> Answer {
+    let rooms = app
+        .signalling
+        .ask(crate::rooms::Rooms::counts)
+        .await
+        .map_err(stopped)?;
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Ok((kind, app.metrics.render(&rooms)).into_response())
 }
 
 #[derive(Serialize)]
@@ -205,11 +213,12 @@ fn room_json(room: &RoomName, sessions: Vec<SessionInfo>) -> RoomJson {
             worker: session.worker,
             tracks,
         };
-        if session.role == Role::Publisher {
-            json.publishers.push(one)
+        let all = if session.role == Role::Publisher {
+            &mut json.publishers
         } else {
-            json.subscribers.push(one)
-        }
+            &mut json.subscribers
+        };
+        all.push(one);
     }
     json
 }

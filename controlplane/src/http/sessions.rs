@@ -1,12 +1,14 @@
 //! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): joining by POST, and the session's own URL.
 
-use axum::body::{Body, to_bytes};
-use axum::extract::{Path, Query, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use serde::Deserialize;
 use weever_proto::Role;
 
+use super::names_in_path::{Path, Query};
 use super::problem::Problem;
 use super::{App, Peer};
 use crate::names::{FullId, RoomName};
@@ -14,6 +16,8 @@ use crate::rooms::{Action, Join, Reply, SessionKey};
 use crate::sdp::{Description, MAX_SDP, SdpError};
 
 const SDP: &str = "application/sdp";
+/// What is read of a body that is too large, so that its sender gets to see the answer.
+const MAX_DISCARDED: usize = 4 * MAX_SDP;
 const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
 /// What the query of a POST may say.
@@ -23,13 +27,14 @@ pub struct JoinQuery {
 }
 
 type Names = Path<(String, String)>;
+type Joining = Query<JoinQuery>;
 
 /// `/pub/{room}/{id}`
 pub async fn publish(
     State(app): State<App>,
     peer: Peer,
     names: Names,
-    query: Query<JoinQuery>,
+    query: Joining,
     request: Request<Body>,
 ) -> Response {
     endpoint(app, Role::Publisher, peer, names, query, request).await
@@ -40,7 +45,7 @@ pub async fn subscribe(
     State(app): State<App>,
     peer: Peer,
     names: Names,
-    query: Query<JoinQuery>,
+    query: Joining,
     request: Request<Body>,
 ) -> Response {
     endpoint(app, Role::Subscriber, peer, names, query, request).await
@@ -51,14 +56,30 @@ async fn endpoint(
     role: Role,
     peer: Peer,
     Path((room, id)): Names,
-    Query(query): Query<JoinQuery>,
+    Query(query): Joining,
     request: Request<Body>,
 ) -> Response {
     match *request.method() {
-        Method::POST => match join(&app, role, peer, (room, id), query.from, request).await {
-            Ok(response) => response,
-            Err(problem) => problem.into_response(),
-        },
+        Method::POST => {
+            let (parts, mut body) = request.into_parts();
+            match join(
+                &app,
+                role,
+                peer,
+                (room, id),
+                query.from,
+                &parts.headers,
+                &mut body,
+            )
+            .await
+            {
+                Ok(response) => response,
+                Err(problem) => {
+                    discard(body).await;
+                    problem.into_response()
+                }
+            }
+        }
         Method::OPTIONS => {
             let mut headers = HeaderMap::new();
             headers.insert("accept-post", HeaderValue::from_static(SDP));
@@ -82,7 +103,8 @@ async fn join(
     Peer(address): Peer,
     (room, id): (String, String),
     from: Option<String>,
-    request: Request<Body>,
+    headers: &HeaderMap,
+    body: &mut Body,
 ) -> Result<Response, Problem> {
     let bad = |error: crate::names::NameError| Problem::new(StatusCode::BAD_REQUEST, error.to_string());
     let room = RoomName::new(room).map_err(bad)?;
@@ -94,19 +116,19 @@ async fn join(
         )
         .with(header::RETRY_AFTER, "1"));
     }
-    if !is_type(request.headers(), SDP) {
+    if !is_type(headers, SDP) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             format!("Content-Type must be {SDP}"),
         )
         .with(header::ACCEPT, SDP));
     }
-    if !app.auth.admits(role, &room, &id, bearer(request.headers())) {
+    if !app.auth.admits(role, &room, &id, bearer(headers)) {
         return Err(
             Problem::new(StatusCode::UNAUTHORIZED, "bad token").with(header::WWW_AUTHENTICATE, "Bearer")
         );
     }
-    let body = read(request).await?;
+    let body = read(headers, body).await?;
     let offer = parse(body).await?;
     let reply = app
         .signalling
@@ -191,25 +213,43 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-async fn read(request: Request<Body>) -> Result<String, Problem> {
+async fn read(headers: &HeaderMap, body: &mut Body) -> Result<String, Problem> {
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body is larger than {MAX_SDP} bytes"),
         )
     };
-    let announced = request
-        .headers()
+    let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_SDP as u64) {
         return Err(too_large());
     }
-    let bytes = to_bytes(request.into_body(), MAX_SDP)
-        .await
-        .map_err(|_| too_large())?;
-    String::from_utf8(bytes.into())
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad SDP: it is not UTF-8"))
+    let mut bytes = Vec::new();
+    let mut chunks = std::mem::take(body).into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk =
+            chunk.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body ended before its time"))?;
+        if bytes.len() + chunk.len() > MAX_SDP {
+            *body = Body::from_stream(chunks);
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad SDP: it is not UTF-8"))
+}
+
+/// A connection that is closed with unread bytes loses the answer on its way.
+async fn discard(body: Body) {
+    let mut left = MAX_DISCARDED;
+    let mut chunks = body.into_data_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        if chunk.len() > left {
+            return;
+        }
+        left -= chunk.len();
+    }
 }
 
 /// Large offers are read where they keep nobody waiting.
@@ -222,6 +262,16 @@ async fn parse(text: String) -> Result<Description, Problem> {
         read.unwrap_or_else(|_| Err(SdpError::Malformed("it could not be read".into())))
     };
     parsed.map_err(|error| crate::rooms::Refused::from(error).into())
+}
+
+/// Paths that look like an endpoint's and are none: a name is missing, or has a slash in it.
+pub async fn misspelt(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::OK.into_response();
+    }
+    let detail =
+        "the path is /pub/{room}/{id} or /sub/{room}/{id}; neither name may be empty or have a slash in it";
+    Problem::new(StatusCode::BAD_REQUEST, detail).into_response()
 }
 
 /// `/session/{key}`
@@ -247,34 +297,43 @@ pub async fn session(State(app): State<App>, Path(key): Path<String>, request: R
             let Some(key) = SessionKey::parse(&key) else {
                 return gone();
             };
-            match act_on(&app, key, request).await {
+            let (parts, mut body) = request.into_parts();
+            match act_on(&app, key, &parts.method, &parts.headers, &mut body).await {
                 Ok(response) => response,
-                Err(problem) => problem.into_response(),
+                Err(problem) => {
+                    discard(body).await;
+                    problem.into_response()
+                }
             }
         }
         _ => Problem::method(ALLOW).into_response(),
     }
 }
 
-async fn act_on(app: &App, key: SessionKey, request: Request<Body>) -> Result<Response, Problem> {
-    let reply = match *request.method() {
+async fn act_on(
+    app: &App,
+    key: SessionKey,
+    method: &Method,
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Result<Response, Problem> {
+    let reply = match *method {
         Method::DELETE => {
             app.signalling
                 .request(|request| Action::Leave { request, key })
                 .await
         }
         Method::PATCH => {
-            if !is_type(request.headers(), FRAGMENT) {
+            if !is_type(headers, FRAGMENT) {
                 let detail = format!("Content-Type must be {FRAGMENT}");
                 return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
                     .with(header::HeaderName::from_static("accept-patch"), FRAGMENT));
             }
-            let if_match = request
-                .headers()
+            let if_match = headers
                 .get(header::IF_MATCH)
                 .and_then(|v| v.to_str().ok())
                 .map(str::to_owned);
-            let fragment = read(request).await?;
+            let fragment = read(headers, body).await?;
             app.signalling
                 .request(|request| Action::Trickle {
                     request,

@@ -15,18 +15,12 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data:; media-src 'self'
 
 /// Any path that is no API.
 pub async fn serve(request: Request<Body>) -> Response {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path").into_response();
-    }
-    let Some(file) = find(request.uri().path()) else {
-        return with_policy(
-            (
-                StatusCode::NOT_FOUND,
-                [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
-                "There is no such page. The demo site starts at /\n",
-            )
-                .into_response(),
-        );
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let file = match find(request.uri().path()) {
+        Some(file) if reads => file,
+        Some(_) => return Problem::method("GET, HEAD").into_response(),
+        None if reads => return with_policy(no_page()),
+        None => return Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path").into_response(),
     };
     let etag = etag(file);
     let known = request
@@ -47,6 +41,14 @@ pub async fn serve(request: Request<Body>) -> Response {
         (header::CACHE_CONTROL, "no-cache".to_owned()),
     ];
     with_policy((headers, file.contents()).into_response())
+}
+
+fn no_page() -> Response {
+    const PAGE: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Weever: no such page</title>\
+                        <link rel=\"stylesheet\" href=\"/css/weever.css\"><main><h1>No such page</h1>\
+                        <p><a href=\"/\">To the start page</a></p></main></html>\n";
+    let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+    (StatusCode::NOT_FOUND, kind, PAGE).into_response()
 }
 
 /// `/`, `/watch.html`, `/watch`

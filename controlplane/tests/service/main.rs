@@ -1,0 +1,10 @@
+//! The control plane as its users meet it: over HTTP, and over the control socket, with a played data plane behind.
+
+#![allow(unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod house;
+mod patience;
+mod private;
+mod public;
+mod socket;
+mod tls;

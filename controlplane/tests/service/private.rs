@@ -1,0 +1,120 @@
+//! The operator's side.
+
+use crate::house::{House, OFFER};
+
+#[tokio::test]
+async fn tokens_lists_and_rooms() {
+    let house = House::with(&[]).await;
+    for body in [
+        "",
+        "{}",
+        r#"{"room":"r","id":"a b","token":"t"}"#,
+        r#"{"room":"r","id":"a","token":""}"#,
+    ] {
+        assert_eq!(
+            house.private("POST", "/create/sub", body).await.problem().0,
+            400,
+            "{body}"
+        );
+    }
+    let set = house
+        .private("POST", "/create/sub", r#"{"room":"r","id":"a","token":"t"}"#)
+        .await;
+    assert_eq!((set.status, set.body.as_str()), (200, "sub set"));
+    assert_eq!(house.get("/list/sub/r").await.body, "");
+    house.join("/pub/r/alice", OFFER).await;
+    house.join("/pub/r/bob+1", OFFER).await;
+    house.join("/sub/r/carol", OFFER).await;
+    assert_eq!(house.get("/list/pub/r").await.body, "alice,bob+1");
+    assert_eq!(house.get("/list/sub/r").await.body, "carol");
+    let at = house.running.private;
+    let json = crate::house::request(at, "GET", "/list/pub/r", &[("accept", "application/json")], "").await;
+    assert_eq!(json.body, r#"["alice","bob+1"]"#);
+
+    let rooms: serde_json::Value = serde_json::from_str(&house.get("/rooms").await.body).unwrap();
+    assert_eq!(rooms[0]["publishers"][0]["tracks"][0]["codec"], "opus");
+    let room: serde_json::Value = serde_json::from_str(&house.get("/rooms/r").await.body).unwrap();
+    assert_eq!(room["subscribers"][0]["id"], "carol");
+    assert_eq!(house.get("/rooms/nobody").await.problem().0, 404);
+
+    assert_eq!(
+        house.private("DELETE", "/rooms/r/pub/alice", "").await.status,
+        200
+    );
+    assert_eq!(
+        house
+            .private("DELETE", "/rooms/r/pub/alice", "")
+            .await
+            .problem()
+            .0,
+        404
+    );
+    assert_eq!(
+        house
+            .private("DELETE", "/rooms/r/chef/alice", "")
+            .await
+            .problem()
+            .0,
+        400
+    );
+    assert_eq!(house.private("DELETE", "/rooms/r", "").await.status, 200);
+    assert_eq!(house.get("/list/pub/r").await.body, "");
+    assert_eq!(house.private("POST", "/rooms/r", "").await.status, 201);
+    assert_eq!(house.private("POST", "/rooms/r", "").await.problem().0, 409);
+}
+
+#[tokio::test]
+async fn probes_and_metrics() {
+    let house = House::with(&["--pod-name=pod-7"]).await;
+    assert_eq!(house.get("/liveness").await.body, "OK");
+    assert_eq!(house.get("/readiness").await.body, "OK");
+    house.join("/pub/r/alice", OFFER).await;
+    let text = house.get("/metrics").await.body;
+    assert!(
+        text.contains("sfu_pod_peer_count{pod=\"pod-7\",room=\"r\",type=\"pub\"} 1\n"),
+        "{text}"
+    );
+    assert!(text.contains("# HELP sfu_pod_peer_count "));
+    house.private("DELETE", "/rooms/r", "").await;
+    let text = house.get("/metrics").await.body;
+    assert!(
+        !text.contains("room=\"r\""),
+        "a room that is gone leaves nothing behind: {text}"
+    );
+    let house = House::empty(&[]).await;
+    let busy = house.get("/readiness").await;
+    assert_eq!((busy.status, busy.body.as_str()), (503, "BUSY"));
+    let refused = house.join("/pub/r/alice", OFFER).await;
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(refused.problem().0, 503);
+}
+
+#[tokio::test]
+async fn a_drain_refuses_waits_and_ends() {
+    let house = House::with(&["--drain-timeout=1"]).await;
+    house.join("/pub/r/alice", OFFER).await;
+    let drained = house.get("/preStop");
+    let meanwhile = async {
+        while house.get("/readiness").await.status == 200 {
+            tokio::task::yield_now().await;
+        }
+        house.join("/pub/r/bob", OFFER).await
+    };
+    let (drained, refused) = tokio::join!(drained, meanwhile);
+    assert_eq!((drained.status, drained.body.as_str()), (200, "OK"));
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(refused.problem().0, 503);
+}
+
+#[tokio::test]
+async fn debug_shows_tokens_and_lists_publicly_and_only_then() {
+    for (flags, status) in [(&[][..], 404), (&["--debug"][..], 200)] {
+        let house = House::with(flags).await;
+        assert_eq!(house.public("GET", "/list/pub/r", &[], "").await.status, status);
+        assert_eq!(
+            house.public("GET", "/metrics", &[], "").await.status,
+            404,
+            "never"
+        );
+    }
+}
