@@ -125,9 +125,9 @@ impl Rooms {
                 reply_to(request, reply, effects);
             }
             Action::Inspect { request, key } => reply_to(request, self.inspect(key), effects),
-            Action::CreateRoom { request, room } => reply_to(request, self.create_room(room), effects),
+            Action::CreateRoom { request, room } => reply_to(request, self.create_room(&room), effects),
             Action::Disconnect { request, room, who } => {
-                let reply = self.disconnect(now, &room, who, effects);
+                let reply = self.disconnect(now, &room, who.as_ref(), effects);
                 reply_to(request, reply, effects);
             }
             Action::ShardUp { shard, hello } => self.shard_up(now, shard, *hello, effects),
@@ -220,6 +220,9 @@ impl Rooms {
             | Event::TrackLive { session, .. }
             | Event::TrackGone { session, .. } => *session,
         };
+        if let (Event::SessionClosed { .. }, Some(shard)) = (&event, self.shards.get_mut(&shard)) {
+            shard.has_closed(id);
+        }
         // News of a session that is gone, or that another data plane has.
         let Some(session) = self
             .sessions
@@ -297,7 +300,7 @@ impl Rooms {
         })
     }
 
-    fn create_room(&mut self, name: RoomName) -> Reply {
+    fn create_room(&mut self, name: &RoomName) -> Reply {
         let room = self.rooms.entry(name.clone()).or_default();
         if std::mem::replace(&mut room.created, true) {
             return Reply::Refused(Refused::new(409, format!("the room {name} exists already")));

@@ -34,6 +34,7 @@ export class Connection extends EventTarget {
     this.attempts = 0;
     this.wanted = false;
     this.retryTimer = null;
+    this.asking = new AbortController();
     this.onPageHide = () => this.#sendDelete(true);
   }
 
@@ -59,7 +60,8 @@ export class Connection extends EventTarget {
   async info() {
     if (!this.location) return null;
     try {
-      const response = await fetch(this.location, { headers: { Accept: "application/json" }, cache: "no-store" });
+      const { signal } = this.asking;
+      const response = await fetch(this.location, { headers: { Accept: "application/json" }, cache: "no-store", signal });
       return response.ok ? await response.json() : null;
     } catch {
       return null;
@@ -175,6 +177,8 @@ export class Connection extends EventTarget {
     if (!this.location) return Promise.resolve();
     const url = this.location;
     this.location = null;
+    this.asking.abort(); // nobody is asked about a session that is being left
+    this.asking = new AbortController();
     // keepalive lets the request outlive the page.
     return fetch(url, { method: "DELETE", keepalive: leavingPage }).catch(() => {});
   }

@@ -15,13 +15,13 @@ export function patternStream({ title = "", width = 1280, height = 720, rate = 2
 
 function pictureTrack({ title, width, height, rate }) {
   const canvas = document.createElement("canvas");
-  canvas.width = width;
-  canvas.height = height;
-  const context = canvas.getContext("2d", { alpha: false });
+  canvas.width = width & ~1; // chroma has half the size
+  canvas.height = height & ~1;
+  const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
   const started = performance.now();
   draw(context, title, 0);
 
-  const output = "MediaStreamTrackGenerator" in window ? generatorOutput(canvas) : canvasOutput(canvas, rate);
+  const output = "MediaStreamTrackGenerator" in window ? generatorOutput(context) : canvasOutput(canvas, rate);
   const ticker = new Worker(new URL("ticker.js", import.meta.url));
   ticker.onmessage = () => {
     if (output.track.readyState === "ended") {
@@ -32,23 +32,54 @@ function pictureTrack({ title, width, height, rate }) {
     output.frame();
   };
   ticker.postMessage(1000 / rate);
-  output.track.contentHint = "detail";
+  output.track.contentHint = "detail"; // a busy computer drops frames rather than sharpness
   return output.track;
 }
 
-// Chromium: frames are written one by one, also while the page is in the background.
-function generatorOutput(canvas) {
+// Chromium: frames are written one by one, also while the page is in the background, and in the colours that every decoder
+// expects when nobody tells it (a canvas would be sent in full range, which VP8 can't say).
+function generatorOutput(context) {
   const track = new MediaStreamTrackGenerator({ kind: "video" });
   const writer = track.writable.getWriter();
+  const { width, height } = context.canvas;
+  const picture = new Uint8Array((width * height * 3) / 2);
+  const colorSpace = { primaries: "smpte170m", transfer: "smpte170m", matrix: "smpte170m", fullRange: false };
+  convert(context, picture, 0);
   return {
     track,
     frame() {
       if (writer.desiredSize <= 0) return; // the encoder is behind: skip one
-      const frame = new VideoFrame(canvas, { timestamp: Math.round(performance.now() * 1000) });
+      convert(context, picture, barsBottom(height)); // the bars stand still
+      const timestamp = Math.round(performance.now() * 1000);
+      const frame = new VideoFrame(picture, { format: "I420", codedWidth: width, codedHeight: height, timestamp, colorSpace });
       writer.write(frame).catch(() => frame.close());
     },
   };
 }
+
+/** The canvas from row `top` on, as Y, U and V planes (BT.601, limited range). */
+function convert(context, picture, top) {
+  const { width, height } = context.canvas;
+  const { data } = context.getImageData(0, top, width, height - top);
+  const u = width * height;
+  const v = u + u / 4;
+  for (let row = 0; row < height - top; row += 1) {
+    for (let column = 0; column < width; column += 1) {
+      const at = (row * width + column) * 4;
+      const r = data[at];
+      const g = data[at + 1];
+      const b = data[at + 2];
+      const y = row + top;
+      picture[y * width + column] = 16 + ((66 * r + 129 * g + 25 * b + 128) >> 8);
+      if ((row | column) & 1) continue;
+      const chroma = (y * width) / 4 + column / 2;
+      picture[u + chroma] = 128 + ((-38 * r - 74 * g + 112 * b + 128) >> 8);
+      picture[v + chroma] = 128 + ((112 * r - 94 * g - 18 * b + 128) >> 8);
+    }
+  }
+}
+
+const barsBottom = (height) => Math.round(height * 0.62) & ~1;
 
 function canvasOutput(canvas, rate) {
   const [track] = canvas.captureStream(rate).getVideoTracks();
@@ -57,7 +88,7 @@ function canvasOutput(canvas, rate) {
 
 function draw(context, title, seconds) {
   const { width, height } = context.canvas;
-  const barsHeight = Math.round(height * 0.62);
+  const barsHeight = barsBottom(height);
   BARS.forEach((colour, index) => {
     context.fillStyle = colour;
     const left = Math.round((index * width) / BARS.length);

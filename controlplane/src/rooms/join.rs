@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use weever_proto::{Command, DtlsRole, Extension, Refusal, Role, SessionId};
+use weever_proto::{Command, DtlsRole, Extension, Refusal, Role, SessionId, limits};
 
 use super::api::{Effect, Join, Notice, Refused, Reply, SessionKey};
 use super::session::{MediaState, Negotiation, READY, Session, Starting, State};
 use super::{Rooms, Tell, command, reply_to};
+use crate::names::FullId;
 use crate::sdp::emit::LocalTransport;
-use crate::sdp::view::View;
+use crate::sdp::view::{Candidate, View};
 use crate::sdp::{Description, SdpError, Setup, publish};
 
 /// Asked of those who come while we drain: another node will take them.
 const DRAINING_RETRY: Duration = Duration::from_secs(5);
+/// Names, keys and credentials in a session's state, bytes: each is bounded, and all are far from filling this.
+const STATE_WITHOUT_MEDIA: usize = 16 * 1024;
 /// Asked of those who come before a data plane is there.
 const NO_SHARD_RETRY: Duration = Duration::from_secs(1);
 
@@ -64,6 +67,9 @@ impl Rooms {
             .place(&join.room)
             .ok_or_else(|| Refused::later("no data plane takes sessions right now", NO_SHARD_RETRY))?;
         let prepared = self.prepare(&join, shard, worker)?;
+        if !prepared.fits() {
+            return Err(Refused::new(422, "the offer has more in it than can be served"));
+        }
         if let Some(holder) = holder {
             // It lost its network and comes straight back.
             self.end(now, holder, "replaced", Tell::Shard, effects);
@@ -107,14 +113,28 @@ impl Rooms {
             });
         }
         let entropy = &mut self.entropy;
-        let view = View::new(&join.offer, &mut || entropy.draw());
+        let mut view = View::new(&join.offer, &mut || entropy.draw());
         if view.is_empty() {
             return Err(Refused::new(
                 422,
                 "nothing to receive: the offer has no m-line that can be served, nor a data channel",
             ));
         }
-        let stream_id = self.stream_id(join);
+        let first = self.first_shown(join);
+        if let Some(publisher) = first {
+            let tracks = publisher.tracks().iter().map(|track| Candidate {
+                publisher: publisher.state.id.as_str(),
+                track,
+                worker: publisher.worker.0,
+            });
+            view.prefer(&tracks.collect::<Vec<_>>());
+        }
+        // A player's stream is called after the publisher that it will see, if one can be named.
+        let wish = || join.from.clone().and_then(|from| FullId::new(from).ok());
+        let stream_id = match first.map(|session| session.state.id.clone()).or_else(wish) {
+            Some(id) => id.to_string(),
+            None => join.room.to_string(),
+        };
         let answer = view.answer(&join.offer, &transport, sdp_id, &stream_id);
         let media = MediaState::Subscriber {
             view,
@@ -130,29 +150,18 @@ impl Rooms {
         })
     }
 
-    /// What a player's stream is called: the publisher that it will see, if there is one.
-    fn stream_id(&self, join: &Join) -> String {
-        let base = join.id.base();
-        let live = self
-            .rooms
-            .get(&join.room)
-            .map(|room| room.live.as_slice())
-            .unwrap_or_default();
-        let first = live
+    /// Whom a player will see first.
+    fn first_shown(&self, join: &Join) -> Option<&Session> {
+        let live = self.rooms.get(&join.room).map(|room| room.live.as_slice());
+        let mut live = live
+            .unwrap_or_default()
             .iter()
-            .filter_map(|id| self.sessions.get(id))
-            .map(|session| &session.state.id);
-        let fits = |id: &&crate::names::FullId| {
-            id.base() != base
-                && join
-                    .from
-                    .as_deref()
-                    .is_none_or(|from| id.as_str() == from || id.base() == from)
+            .filter_map(|id| self.sessions.get(id));
+        let is_wanted = |id: &FullId| {
+            let from = join.from.as_deref();
+            from.is_none_or(|from| id.as_str() == from || id.base() == from)
         };
-        match first.into_iter().find(fits) {
-            Some(id) => id.to_string(),
-            None => join.from.clone().unwrap_or_else(|| join.room.to_string()),
-        }
+        live.find(|session| session.state.id.base() != join.id.base() && is_wanted(&session.state.id))
     }
 
     fn start(
@@ -182,7 +191,7 @@ impl Rooms {
             ..
         } = join;
         let first = first_line(&offer);
-        let state = State::new(
+        let mut state = State::new(
             room.clone(),
             full_id.clone(),
             key,
@@ -192,6 +201,12 @@ impl Rooms {
             first,
             media,
         );
+        let dtls_role = if offer.setup == Setup::Passive {
+            DtlsRole::Client
+        } else {
+            DtlsRole::Server
+        };
+        state.calls = dtls_role == DtlsRole::Client;
         let deadline = now + READY;
         let session = Session {
             id,
@@ -211,11 +226,6 @@ impl Rooms {
             stale: false,
             seen: true,
             state,
-        };
-        let dtls_role = if offer.setup == Setup::Passive {
-            DtlsRole::Client
-        } else {
-            DtlsRole::Server
         };
         let spec = session.spec(
             offer.fingerprint.clone(),
@@ -239,13 +249,14 @@ impl Rooms {
     /// Writes a session into the books.
     pub(super) fn insert(&mut self, session: Session, key: SessionKey, effects: &mut Vec<Effect>) {
         let (id, role, name) = (session.id, session.role(), session.state.room.clone());
-        let is_new = !self.rooms.get(&name).is_some_and(|room| !room.is_empty());
+        let is_new = self.rooms.get(&name).is_none_or(super::Room::is_empty);
         let room = self.rooms.entry(name.clone()).or_default();
-        if role == Role::Publisher {
-            room.publishers.push(id)
+        let all = if role == Role::Publisher {
+            &mut room.publishers
         } else {
-            room.subscribers.push(id)
-        }
+            &mut room.subscribers
+        };
+        all.push(id);
         self.keys.insert(key, id);
         self.names
             .insert((name.clone(), role, session.state.id.clone()), id);
@@ -352,6 +363,14 @@ struct Prepared {
     answer: String,
     extensions: Vec<Extension>,
     media: MediaState,
+}
+
+impl Prepared {
+    /// Within the limits of what a data plane keeps: what a client wrote is stored several times as long as it was.
+    fn fits(&self) -> bool {
+        let stored = serde_json::to_vec(&self.media).map_or(usize::MAX, |media| media.len());
+        stored <= limits::MAX_STATE - STATE_WITHOUT_MEDIA
+    }
 }
 
 impl super::Room {

@@ -39,6 +39,9 @@ impl Rooms {
             reply_to(starting.request, Reply::Refused(refused), effects);
         }
         if tell == Tell::Shard {
+            if let Some(shard) = self.shards.get_mut(&session.shard) {
+                shard.is_closing(id);
+            }
             command(session.shard, Command::CloseSession { session: id }, effects);
         }
         let was_live = self.rooms.get_mut(&room_name).is_some_and(|room| room.strike(id));
@@ -64,13 +67,13 @@ impl Rooms {
         &mut self,
         now: Instant,
         name: &RoomName,
-        who: Option<(Role, FullId)>,
+        who: Option<&(Role, FullId)>,
         effects: &mut Vec<Effect>,
     ) -> Reply {
         let Some(room) = self.rooms.get_mut(name) else {
             return Reply::Refused(Refused::new(404, format!("there is no room {name}")));
         };
-        let ids: Vec<SessionId> = match &who {
+        let ids: Vec<SessionId> = match who {
             None => {
                 room.created = false;
                 room.publishers.iter().chain(&room.subscribers).copied().collect()
@@ -82,7 +85,7 @@ impl Rooms {
                 .into_iter()
                 .collect(),
         };
-        if let (Some((_, id)), true) = (&who, ids.is_empty()) {
+        if let (Some((_, id)), true) = (who, ids.is_empty()) {
             return Reply::Refused(Refused::new(
                 404,
                 format!("nobody called {id} is in {name} in that role"),

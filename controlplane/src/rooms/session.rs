@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use weever_proto::{
-    DtlsRole, Fingerprint, IceCredentials, RouteId, RouteSpec, SessionId, SessionSpec, WorkerId,
+    DtlsRole, Fingerprint, IceCredentials, RouteId, RouteSpec, SessionId, SessionSpec, WorkerId, limits,
 };
 
 use super::api::{RequestId, SessionKey, ShardId};
 use crate::names::{FullId, RoomName};
 use crate::sdp::publish::PublishedTrack;
 use crate::sdp::view::View;
+use crate::sdp::{Description, SdpError, Setup};
 
 /// How long a data plane may take to say that a session is ready.
 pub(super) const READY: Duration = Duration::from_secs(5);
@@ -73,6 +74,9 @@ pub(super) struct State {
     pub(super) sdp_version: u64,
     /// First m-line and its mid, for restarts.
     pub(super) first: (String, String),
+    /// The server began the DTLS handshake. The roles stay what they were (RFC 8842 §5.5).
+    #[serde(default)]
+    pub(super) calls: bool,
     pub(super) media: MediaState,
 }
 
@@ -104,6 +108,7 @@ impl From<IceCredentials> for Credentials {
 }
 
 impl State {
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
         room: RoomName,
         id: FullId,
@@ -124,6 +129,7 @@ impl State {
             sdp_id,
             sdp_version: 1,
             first,
+            calls: false,
             media,
         }
     }
@@ -166,6 +172,11 @@ impl State {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// Whether the data plane takes it for keeping.
+    pub(super) fn fits(&self) -> bool {
+        self.encode().len() <= limits::MAX_STATE
+    }
+
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
@@ -197,6 +208,15 @@ impl Session {
     /// Whether it has all of a room offered over its control channel.
     pub(super) fn is_multistream(&self) -> bool {
         self.channel_open && !self.state.is_publisher()
+    }
+
+    /// Reads an offer that came on the control channel.
+    pub(super) fn offer(&self, sdp: &str) -> Result<Description, SdpError> {
+        let mut offer = Description::parse(sdp)?;
+        if self.state.calls && offer.setup == Setup::ActPass {
+            offer.setup = Setup::Passive;
+        }
+        Ok(offer)
     }
 
     pub(super) fn spec(

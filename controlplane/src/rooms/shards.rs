@@ -1,6 +1,6 @@
 //! Data planes: coming, going, and telling what they hold.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ pub(super) struct Shard {
     lost: Option<Instant>,
     /// Sessions on each worker.
     load: BTreeMap<WorkerId, usize>,
+    /// Sessions that it was told to close and has not said to be closed: the command may be lost with the connection.
+    closing: BTreeSet<SessionId>,
 }
 
 impl Shard {
@@ -57,6 +59,14 @@ impl Shard {
         self.lost.is_none()
     }
 
+    pub(super) fn is_closing(&mut self, session: SessionId) {
+        self.closing.insert(session);
+    }
+
+    pub(super) fn has_closed(&mut self, session: SessionId) {
+        self.closing.remove(&session);
+    }
+
     pub(super) fn add_load(&mut self, worker: WorkerId) {
         *self.load.entry(worker).or_default() += 1;
     }
@@ -74,11 +84,12 @@ impl Rooms {
             .shards
             .iter()
             .find(|(_, shard)| shard.hello.name == hello.name);
-        let mut load = BTreeMap::new();
+        let (mut load, mut closing) = (BTreeMap::new(), BTreeSet::new());
         if let Some((old, shard)) = same_name.map(|(old, shard)| (*old, shard)) {
             if shard.hello.incarnation == hello.incarnation {
                 // The same process dialled again: its sessions live on, and the snapshot will tell which.
                 load.clone_from(&shard.load);
+                closing.clone_from(&shard.closing);
                 for session in self.sessions.values_mut().filter(|session| session.shard == old) {
                     session.shard = id;
                     session.seen = false;
@@ -95,6 +106,7 @@ impl Rooms {
                 ready: false,
                 lost: None,
                 load,
+                closing,
             },
         );
     }
@@ -113,13 +125,30 @@ impl Rooms {
             .into_iter()
             .map(|route| (route.route, route))
             .collect();
+        if self.shards.get(&shard).is_some_and(|s| s.closing.contains(&id)) {
+            return command(shard, Command::CloseSession { session: id }, effects);
+        }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.seen = true;
             session.routes = routes;
             session.silent = snapshot.silent;
+            // What the connection lost is said again.
+            session.stale |= snapshot.channel_open && !session.channel_open;
             session.channel_open = snapshot.channel_open;
-            let news = snapshot.connected && !session.connected;
-            if news {
+            let (local, remote) = (session.state.local(), session.state.remote());
+            if snapshot.spec.local != local {
+                let restart = Command::RestartIce {
+                    session: id,
+                    local,
+                    remote,
+                };
+                command(shard, restart, effects);
+            }
+            if snapshot.spec.state != session.state.encode() {
+                self.save(id, effects);
+            }
+            self.ready(now, id, effects);
+            if snapshot.connected {
                 self.connected(now, id, effects);
             }
             return;
@@ -163,15 +192,17 @@ impl Rooms {
             return;
         };
         shard.ready = true;
+        // Those that it still had were told again; of the others there is nothing to wait for.
+        shard.closing.clear();
         let name = shard.hello.name.clone();
         let mut held: Vec<(Instant, SessionId)> = Vec::new();
         let mut missing = Vec::new();
         for session in self.sessions.values_mut().filter(|session| session.shard == id) {
             // One that is just being made was commanded before the connection broke: it is told by its absence.
             if session.seen {
-                held.push((session.joined, session.id))
+                held.push((session.joined, session.id));
             } else {
-                missing.push(session.id)
+                missing.push(session.id);
             }
         }
         for session in missing {

@@ -1,16 +1,20 @@
 //! What subscribers are told and shown, and what is said on control channels.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
-use weever_proto::{Command, Role, RouteId, SessionId};
+use weever_proto::{Command, Role, RouteId, SessionId, limits};
 
 use super::api::Effect;
 use super::session::{ANSWER, MediaState, Negotiation};
 use super::{Rooms, Tell, command};
 use crate::names::{FullId, RoomName};
-use crate::sdp::Description;
 use crate::sdp::publish::{self, PublishedTrack};
 use crate::sdp::view::{Candidate, View};
+use crate::sdp::{Description, MAX_SECTIONS};
+
+/// Longest SDP that a message holds behind its verb.
+const MAX_OFFER: usize = limits::MAX_TEXT - "SDP_ANSWER ".len();
 
 /// A publisher and its tracks, taken out of the books.
 type Published = (String, u16, Vec<PublishedTrack>);
@@ -78,23 +82,42 @@ impl Rooms {
         if !session.is_multistream() {
             return self.refresh(now, id, effects);
         }
-        if matches!(session.negotiation, Negotiation::Offered { .. }) {
-            // The answer will come, or the deadline.
-            return self.sync_routes(id, effects);
-        }
+        let is_offered = matches!(session.negotiation, Negotiation::Offered { .. });
         let published = self.published(id);
+        if is_offered {
+            // The answer will come, or the deadline.
+            return self.sync_routes(id, &published, effects);
+        }
         let candidates = candidates(&published);
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let stale = session.stale
-            || session
-                .view()
-                .is_some_and(|view| !view.shows_exactly(&candidates));
-        if stale {
-            self.restage(now, id, effects)
+        let Some(view) = session.view() else { return };
+        let differs = !view.shows_exactly(&candidates);
+        let mut news = Vec::new();
+        if differs {
+            // Who came and went while nobody looked.
+            let shown = view.publishers();
+            let is_there = |name: &str| published.iter().any(|(publisher, ..)| publisher == name);
+            news.extend(
+                shown
+                    .iter()
+                    .filter(|n| !is_there(n))
+                    .map(|n| format!("PUB_LEFT {n}")),
+            );
+            let came = published
+                .iter()
+                .filter(|(n, _, tracks)| !tracks.is_empty() && !shown.contains(n.as_str()));
+            news.extend(came.map(|(n, ..)| format!("PUB_JOIN {n}")));
+        }
+        let (shard, stale) = (session.shard, session.stale);
+        for text in news {
+            command(shard, Command::SendText { session: id, text }, effects);
+        }
+        if stale || differs {
+            self.restage(now, id, effects);
         } else {
-            self.sync_routes(id, effects)
+            self.sync_routes(id, &published, effects);
         }
     }
 
@@ -141,7 +164,7 @@ impl Rooms {
             view.fill(&[]);
         }
         let changed = *view != before;
-        self.sync_routes(id, effects);
+        self.sync_routes(id, &published, effects);
         if changed {
             self.save(id, effects);
         }
@@ -153,14 +176,17 @@ impl Rooms {
             return;
         };
         session.stale = true;
+        let published = self.published(id);
         // What is gone is gone before the offer says so.
-        self.sync_routes(id, effects);
-        self.offer(now, id, effects);
+        self.sync_routes(id, &published, effects);
+        self.offer(now, id, &published, effects);
     }
 
-    fn offer(&mut self, now: Instant, id: SessionId, effects: &mut Vec<Effect>) {
-        let published = self.published(id);
-        let candidates = candidates(&published);
+    fn offer(&mut self, now: Instant, id: SessionId, published: &[Published], effects: &mut Vec<Effect>) {
+        let candidates = candidates(published);
+        let Some(transport) = self.sessions.get(&id).and_then(|session| self.transport(session)) else {
+            return;
+        };
         let Self {
             sessions,
             entropy,
@@ -176,11 +202,26 @@ impl Rooms {
         let MediaState::Subscriber { view, offered, .. } = &mut session.state.media else {
             return;
         };
-        let before = Box::new(view.clone());
-        view.stage(&candidates, &mut || entropy.draw());
         *offered = true;
         session.stale = false;
         session.state.sdp_version += 1;
+        let before = Box::new(view.clone());
+        let (sdp_id, version) = (session.state.sdp_id, session.state.sdp_version);
+        let mut shown = candidates.len();
+        let sdp = loop {
+            view.stage(&candidates[..shown], &mut || entropy.draw());
+            let sdp = view.offer(&transport, sdp_id, version);
+            if sdp.len() <= MAX_OFFER || shown == 0 {
+                break sdp;
+            }
+            // More than a message holds: those who came last are left out.
+            shown -= shown.div_ceil(16);
+            view.clone_from(&before);
+        };
+        if shown < candidates.len() {
+            let hidden = candidates.len() - shown;
+            tracing::warn!(session = %id, shown, hidden, "more tracks than one offer can hold");
+        }
         let deadline = now + ANSWER;
         session.negotiation = Negotiation::Offered {
             deadline,
@@ -188,9 +229,23 @@ impl Rooms {
             before,
         };
         timers.insert((deadline, id));
-        self.sync_routes(id, effects);
-        self.send_offer(id, effects);
+        self.sync_routes(id, published, effects);
+        self.say_sdp(id, "SDP_OFFER", &sdp, effects);
         self.save(id, effects);
+    }
+
+    /// Says a verb and an SDP on a control channel. Both are made to fit; should they not, the peer hears nothing and
+    /// deadlines decide, where a frame beyond its limit would cost all sessions the connection of their data plane.
+    fn say_sdp(&self, id: SessionId, verb: &str, sdp: &str, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let text = format!("{verb} {sdp}");
+        if text.len() > limits::MAX_TEXT {
+            tracing::warn!(session = %id, verb, bytes = text.len(), "an SDP that no message can hold");
+            return;
+        }
+        command(session.shard, Command::SendText { session: id, text }, effects);
     }
 
     fn send_offer(&self, id: SessionId, effects: &mut Vec<Effect>) {
@@ -203,8 +258,7 @@ impl Rooms {
             return;
         };
         let sdp = view.offer(&transport, session.state.sdp_id, session.state.sdp_version);
-        let text = format!("SDP_OFFER {sdp}");
-        command(session.shard, Command::SendText { session: id, text }, effects);
+        self.say_sdp(id, "SDP_OFFER", &sdp, effects);
     }
 
     /// An offer's deadline has come: it is made once more, then the session ends.
@@ -228,19 +282,19 @@ impl Rooms {
     }
 
     /// Commands what differs between what is forwarded and what should be.
-    fn sync_routes(&mut self, id: SessionId, effects: &mut Vec<Effect>) {
-        let published = self.published(id);
-        let candidates = candidates(&published);
+    fn sync_routes(&mut self, id: SessionId, published: &[Published], effects: &mut Vec<Effect>) {
+        let candidates = candidates(published);
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         let shard = session.shard;
         let Some(view) = session.view() else { return };
         let wanted = view.routes(id, &candidates);
+        let stays: HashSet<RouteId> = wanted.iter().map(|route| route.route).collect();
         let mut gone: Vec<RouteId> = session
             .routes
             .keys()
-            .filter(|route| !wanted.iter().any(|w| w.route == **route))
+            .filter(|route| !stays.contains(*route))
             .copied()
             .collect();
         gone.sort_unstable();
@@ -257,9 +311,13 @@ impl Rooms {
     }
 
     /// Hands the signalling state to the data plane, for whoever comes after us.
-    fn save(&self, id: SessionId, effects: &mut Vec<Effect>) {
+    pub(super) fn save(&self, id: SessionId, effects: &mut Vec<Effect>) {
         if let Some(session) = self.sessions.get(&id) {
             let state = session.state.encode();
+            if state.len() > limits::MAX_STATE {
+                tracing::warn!(session = %id, bytes = state.len(), "a state that the data plane can't keep");
+                return;
+            }
             command(session.shard, Command::SetState { session: id, state }, effects);
         }
     }
@@ -291,10 +349,10 @@ impl Rooms {
 
     /// A publisher adds or removes tracks.
     fn republish(&mut self, now: Instant, id: SessionId, sdp: &str, effects: &mut Vec<Effect>) -> bool {
-        let Ok(offer) = Description::parse(sdp) else {
+        let Some(session) = self.sessions.get(&id) else {
             return false;
         };
-        let Some(transport) = self.sessions.get(&id).and_then(|session| self.transport(session)) else {
+        let (Ok(offer), Some(transport)) = (session.offer(sdp), self.transport(session)) else {
             return false;
         };
         let Self {
@@ -304,15 +362,22 @@ impl Rooms {
             return false;
         };
         let known = session.tracks().to_vec();
-        session.state.sdp_version += 1;
-        let (sdp_id, version) = (session.state.sdp_id, session.state.sdp_version);
+        let (sdp_id, version) = (session.state.sdp_id, session.state.sdp_version + 1);
         let Ok(made) = publish::answer(&offer, &transport, sdp_id, version, &known, || entropy.draw()) else {
             return false;
         };
+        let mut state = session.state.clone();
+        state.sdp_version = version;
+        state.media = MediaState::Publisher {
+            tracks: made.tracks.clone(),
+        };
+        if made.text.len() > MAX_OFFER || !state.fits() {
+            return false;
+        }
         let shard = session.shard;
         let receive = made.tracks.iter().map(PublishedTrack::receive).collect();
         let changed = made.tracks != known;
-        session.state.media = MediaState::Publisher { tracks: made.tracks };
+        session.state = state;
         let room = session.state.room.clone();
         let update = Command::UpdateReceive {
             session: id,
@@ -320,8 +385,7 @@ impl Rooms {
             extensions: made.extensions,
         };
         command(shard, update, effects);
-        let text = format!("SDP_ANSWER {}", made.text);
-        command(shard, Command::SendText { session: id, text }, effects);
+        self.say_sdp(id, "SDP_ANSWER", &made.text, effects);
         self.save(id, effects);
         if changed {
             self.refresh_room(now, &room, effects);
@@ -350,17 +414,18 @@ impl Rooms {
         *offered = false;
         session.negotiation = Negotiation::Idle;
         self.timers.remove(&(deadline, id));
-        self.sync_routes(id, effects);
+        let published = self.published(id);
+        self.sync_routes(id, &published, effects);
         self.save(id, effects);
-        self.offer(now, id, effects);
+        self.offer(now, id, &published, effects);
     }
 
     /// A subscriber offers. If we do too, we yield (RFC 8829 §4.1.8): ours is taken back and made again.
     fn glare(&mut self, now: Instant, id: SessionId, sdp: &str, effects: &mut Vec<Effect>) -> bool {
-        let Ok(offer) = Description::parse(sdp) else {
+        let Some(session) = self.sessions.get(&id) else {
             return false;
         };
-        let Some(transport) = self.sessions.get(&id).and_then(|session| self.transport(session)) else {
+        let (Ok(offer), Some(transport)) = (session.offer(sdp), self.transport(session)) else {
             return false;
         };
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -380,20 +445,22 @@ impl Rooms {
         let Ok(answer) = agreed.answer_again(&offer, &transport, sdp_id, version) else {
             return false;
         };
+        if answer.len() > MAX_OFFER || agreed.lines.len() > MAX_SECTIONS {
+            return false;
+        }
         *view = agreed;
         *offered = false;
         session.state.sdp_version = version;
         session.negotiation = Negotiation::Idle;
         session.stale |= stable.is_some();
-        let shard = session.shard;
         if let Some((deadline, _)) = stable {
             self.timers.remove(&(deadline, id));
         }
-        let text = format!("SDP_ANSWER {answer}");
-        command(shard, Command::SendText { session: id, text }, effects);
-        self.sync_routes(id, effects);
+        self.say_sdp(id, "SDP_ANSWER", &answer, effects);
+        let published = self.published(id);
+        self.sync_routes(id, &published, effects);
         self.save(id, effects);
-        self.offer(now, id, effects);
+        self.offer(now, id, &published, effects);
         true
     }
 }

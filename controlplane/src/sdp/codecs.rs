@@ -71,8 +71,12 @@ impl Format {
             self.parameter(name).unwrap_or(default) == other.parameter(name).unwrap_or(default)
         };
         match codec {
-            // RFC 6184 §8.1; levels may differ, as browsers allow (level-asymmetry-allowed).
-            Some(Codec::H264) => same("packetization-mode", "0") && h264_profile(self) == h264_profile(other),
+            // RFC 6184 §8.1; levels may differ, as browsers allow (level-asymmetry-allowed). Who takes mode 1 takes the
+            // single NAL units of mode 0 as well (§6.3).
+            Some(Codec::H264) => {
+                let is_single = self.parameter("packetization-mode").unwrap_or("0") == "0";
+                (is_single || same("packetization-mode", "0")) && h264_profile(self) == h264_profile(other)
+            }
             // RFC 9628 §6.1
             Some(Codec::Vp9) => same("profile-id", "0"),
             // AV1 RTP payload specification §7.2.1
@@ -92,17 +96,13 @@ impl Format {
     }
 }
 
-/// The profile part of profile-level-id, with the constraint flags that tell profiles apart (RFC 6184 §8.1, table 5).
-fn h264_profile(format: &Format) -> (u8, u8) {
+/// profile_idc of profile-level-id (RFC 6184 §8.1). Constraint flags don't count: what calls itself Baseline keeps to
+/// Constrained Baseline in practice, and the flags of the other profiles only narrow them.
+fn h264_profile(format: &Format) -> u8 {
     let id = format.parameter("profile-level-id").unwrap_or("42000a");
-    let byte = |at: usize| {
-        id.get(at..at + 2)
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
-            .unwrap_or(0)
-    };
-    // constraint_set1 makes Constrained Baseline of Baseline; Extended and Main with it are the same to a decoder.
-    let constrained = byte(0) == 0x42 && byte(2) & 0x40 != 0;
-    (byte(0), u8::from(constrained))
+    id.get(..2)
+        .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+        .unwrap_or(0)
 }
 
 /// Audio or video.
@@ -212,6 +212,10 @@ mod tests {
         assert!(
             !baseline.fits(&h264("profile-level-id=42e01f")),
             "packetization mode 0"
+        );
+        assert!(
+            h264("profile-level-id=42001f").fits(&baseline),
+            "single NAL units"
         );
         assert!(!baseline.fits(&h264("packetization-mode=1;profile-level-id=640c1f")));
         assert!(format("VP9", "").fits(&format("vp9", "profile-id=0")));

@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 
-use sdp_types::{Media, Session};
+use sdp_types::{Attribute, Media, Session};
 use weever_proto::{Fingerprint, IceCredentials, Kind, limits};
 
 use super::codecs::Format;
 use super::{MAX_SDP, MAX_SECTIONS, SdpError};
+
+/// `a=rtcp-fb` lines of one m-line that are read: 128 payload types, each with all that is known.
+const MAX_FEEDBACK: usize = 128 * 8;
 
 /// A session description, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,9 +136,10 @@ impl Description {
             return Err(SdpError::malformed("it has no m-line"));
         }
         let bundle = bundle_group(&session);
+        let shared = direction(&session.attributes).unwrap_or(Direction::SendRecv);
         let mut sections = Vec::with_capacity(session.medias.len());
         for (n, media) in session.medias.iter().enumerate() {
-            sections.push(section(n, media, &session, &bundle)?);
+            sections.push(section(n, media, shared, &bundle)?);
         }
         check_mids(&sections, &bundle)?;
         let transport = Transport::of(&session, &sections)?;
@@ -194,7 +198,7 @@ fn bundle_group(session: &Session) -> HashSet<String> {
 fn section(
     n: usize,
     media: &Media,
-    session: &Session,
+    shared: Direction,
     bundle: &HashSet<String>,
 ) -> Result<Section, SdpError> {
     let rtp = media.proto.to_ascii_uppercase().contains("RTP/");
@@ -204,7 +208,7 @@ fn section(
         "application" if media.proto.to_ascii_uppercase().ends_with("DTLS/SCTP") => SectionKind::Application,
         _ => SectionKind::Other,
     };
-    let mid = attribute(Some(media), session, "mid").unwrap_or("").to_owned();
+    let mid = values(media, "mid").next().unwrap_or("").trim().to_owned();
     let bundle_only = has(media, "bundle-only") && bundle.contains(&mid);
     let rejected = (media.port == 0 && !bundle_only) || kind == SectionKind::Other;
     let is_media = matches!(kind, SectionKind::Media(_));
@@ -222,7 +226,7 @@ fn section(
         fmt: media.fmt.clone(),
         mid,
         rejected,
-        direction: direction(media, session),
+        direction: direction(&media.attributes).unwrap_or(shared),
         formats: if is_media { formats(n, media)? } else { Vec::new() },
         extensions: if is_media { extensions(media) } else { Vec::new() },
         ssrc,
@@ -230,18 +234,15 @@ fn section(
     })
 }
 
-fn direction(media: &Media, session: &Session) -> Direction {
-    let of = |name: &str| match name {
+fn direction(attributes: &[Attribute]) -> Option<Direction> {
+    let of = |attribute: &Attribute| match attribute.attribute.as_str() {
         "sendrecv" => Some(Direction::SendRecv),
         "sendonly" => Some(Direction::SendOnly),
         "recvonly" => Some(Direction::RecvOnly),
         "inactive" => Some(Direction::Inactive),
         _ => None,
     };
-    let all = media.attributes.iter().chain(&session.attributes);
-    all.into_iter()
-        .find_map(|a| of(&a.attribute))
-        .unwrap_or(Direction::SendRecv)
+    attributes.iter().find_map(of)
 }
 
 /// Static payload types that an m-line may use without `a=rtpmap` (RFC 3551 §6).
@@ -262,7 +263,9 @@ fn static_format(pt: u8) -> Option<Format> {
 }
 
 fn formats(n: usize, media: &Media) -> Result<Vec<Format>, SdpError> {
+    let mut described = Described::of(media);
     let mut formats: Vec<Format> = Vec::new();
+    let mut seen = [false; 128];
     for token in media.fmt.split_ascii_whitespace() {
         let pt = token.parse::<u8>().ok().filter(|pt| *pt <= 127).ok_or_else(|| {
             SdpError::unservable(format!(
@@ -270,37 +273,74 @@ fn formats(n: usize, media: &Media) -> Result<Vec<Format>, SdpError> {
                 media.media
             ))
         })?;
-        if formats.iter().any(|format| format.pt == pt) {
+        if std::mem::replace(&mut seen[usize::from(pt)], true) {
             continue;
         }
-        let found = values(media, "rtpmap")
-            .find_map(|value| rtpmap(value, pt))
-            .or_else(|| static_format(pt));
         // A payload type that nothing explains is of no use to us.
-        let Some(mut format) = found else { continue };
-        format.fmtp = values(media, "fmtp")
-            .find_map(|value| rest_for(value, pt))
-            .map(str::to_owned);
-        let all = values(media, "rtcp-fb")
-            .filter_map(|value| rest_for(value, pt).or_else(|| value.trim_start().strip_prefix("* ")));
-        format.feedback = all.map(|value| value.trim().to_owned()).take(16).collect();
-        formats.push(format);
-        if formats.len() > limits::MAX_PAYLOAD_TYPES * 2 {
-            break;
-        }
+        formats.extend(described.take(pt));
     }
     Ok(formats)
 }
 
-/// `<pt> <rest>`: the rest, if it is about `pt`.
-fn rest_for(value: &str, pt: u8) -> Option<&str> {
-    let (head, rest) = value.trim_start().split_once(' ')?;
-    (head.parse() == Ok(pt)).then(|| rest.trim())
+/// What the attributes of an m-line say of payload types: read once, however many of both there are.
+struct Described<'a> {
+    formats: [Option<Format>; 128],
+    fmtp: [Option<&'a str>; 128],
+    feedback: Vec<(Option<u8>, &'a str)>,
 }
 
-/// RFC 8866 §6.6: `<pt> <name>/<clock rate>[/<channels>]`
+impl<'a> Described<'a> {
+    fn of(media: &'a Media) -> Self {
+        let mut all = Self {
+            formats: [const { None }; 128],
+            fmtp: [None; 128],
+            feedback: Vec::new(),
+        };
+        for attribute in &media.attributes {
+            let Some(value) = attribute.value.as_deref() else {
+                continue;
+            };
+            let Some((head, rest)) = value.trim_start().split_once(' ') else {
+                continue;
+            };
+            let is = |name: &str| attribute.attribute.eq_ignore_ascii_case(name);
+            let pt = head.parse::<u8>().ok().filter(|pt| *pt <= 127);
+            if is("rtcp-fb") && all.feedback.len() < MAX_FEEDBACK && (pt.is_some() || head == "*") {
+                all.feedback.push((pt, rest.trim()));
+            }
+            let Some((pt, slot)) = pt.map(|pt| (pt, usize::from(pt))) else {
+                continue;
+            };
+            if is("rtpmap") && all.formats[slot].is_none() {
+                all.formats[slot] = rtpmap(rest.trim(), pt);
+            } else if is("fmtp") && all.fmtp[slot].is_none() {
+                all.fmtp[slot] = Some(rest.trim());
+            }
+        }
+        all
+    }
+
+    fn take(&mut self, pt: u8) -> Option<Format> {
+        let slot = usize::from(pt);
+        let mut format = self.formats[slot].take().or_else(|| static_format(pt))?;
+        format.fmtp = self.fmtp[slot].map(str::to_owned);
+        for (_, value) in self
+            .feedback
+            .iter()
+            .filter(|(of, _)| of.is_none_or(|of| of == pt))
+        {
+            // Some clients say it twice.
+            if format.feedback.len() < 16 && !format.feedback.iter().any(|known| known == value) {
+                format.feedback.push((*value).to_owned());
+            }
+        }
+        Some(format)
+    }
+}
+
+/// RFC 8866 §6.6: `<name>/<clock rate>[/<channels>]`
 fn rtpmap(value: &str, pt: u8) -> Option<Format> {
-    let mut parts = rest_for(value, pt)?.split('/');
+    let mut parts = value.split('/');
     let name = parts.next()?.trim().to_owned();
     let clock_rate = parts.next()?.trim().parse().ok().filter(|rate| *rate > 0)?;
     let channels = parts.next().and_then(|channels| channels.trim().parse().ok());

@@ -153,6 +153,8 @@ fn receive(
     let old = known
         .iter()
         .find(|track| track.mid == section.mid && track.kind() == kind);
+    // Viewers were told its codec: with another it is another track, under the same name.
+    let same = old.filter(|old| old.format.pt == format.pt && old.format.is_same(&format));
     let prefix = if kind == Kind::Video { "video" } else { "audio" };
     let taken = |label: &String| known.iter().chain(others).any(|track| track.label == *label);
     let fresh = || {
@@ -162,7 +164,7 @@ fn receive(
             .unwrap_or_default()
     };
     Some(PublishedTrack {
-        track: old.map_or_else(mint, |old| old.track),
+        track: same.map_or_else(mint, |old| old.track),
         mid: section.mid.clone(),
         label: old.map_or_else(fresh, |old| old.label.clone()),
         format,
@@ -174,7 +176,7 @@ fn receive(
 }
 
 /// RFC 2198 §5: the fmtp of RED lists the payload types inside.
-fn wraps(red: &Format, pt: u8) -> bool {
+pub(crate) fn wraps(red: &Format, pt: u8) -> bool {
     red.fmtp
         .as_deref()
         .is_some_and(|fmtp| fmtp.split('/').all(|inner| inner.trim().parse() == Ok(pt)))

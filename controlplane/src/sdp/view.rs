@@ -8,7 +8,7 @@ use weever_proto::{
 use super::codecs::{Format, extension_kind, extension_uri, own_extensions};
 use super::description::{Description, Direction, Section, SectionKind};
 use super::emit::{Lines, LocalTransport};
-use super::publish::{PublishedTrack, answer_setup};
+use super::publish::{PublishedTrack, answer_setup, wraps};
 
 /// The m-lines of a subscriber, in order. An SDP never has fewer than it had; ours never has more than it needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +77,11 @@ pub struct Shown {
     formats: Vec<(u8, Assigned)>,
     video: bool,
     stream: Stream,
+    /// What the client can decode of it.
     accepted: Option<Accepted>,
+    /// The client has refused the m-line: it stays so until the track is gone.
+    #[serde(default)]
+    refused: bool,
 }
 
 /// The RTP stream behind a line.
@@ -93,6 +97,9 @@ struct Stream {
 struct Accepted {
     payload_types: Vec<u8>,
     extensions: Vec<(u8, i32)>,
+    /// It doesn't want it now.
+    #[serde(default)]
+    paused: bool,
 }
 
 /// A track that could be shown.
@@ -131,6 +138,8 @@ impl Stream {
     }
 }
 
+/// A codec, and either its retransmissions or redundancy around it.
+const PAYLOAD_TYPES_OF_A_TRACK: usize = 2;
 /// Bits that a subscriber may answer with for video; audio gets none.
 const VIDEO_FEEDBACK: [&str; 3] = ["nack", "nack pli", "ccm fir"];
 
@@ -210,14 +219,14 @@ impl View {
     /// take a free one or a new one.
     pub fn stage(&mut self, tracks: &[Candidate<'_>], draw: &mut impl Draw) {
         for line in &mut self.lines {
-            let ends = match &line.place {
-                Place::Shown(shown) => !tracks.iter().any(|c| c.track.track == shown.track),
-                // With a control channel, a player's slots are taken back: everything is offered.
-                Place::Slot(_) => true,
-                _ => false,
-            };
-            if ends {
-                line.place = Place::Dropping;
+            match &mut line.place {
+                Place::Shown(shown) if !tracks.iter().any(|c| c.track.track == shown.track) => {
+                    line.place = Place::Dropping;
+                }
+                // With a control channel everything is offered on m-lines of its own. A player's slots rest: the first
+                // of them may carry the BUNDLE group's transport.
+                Place::Slot(slot) => slot.showing = None,
+                _ => {}
             }
         }
         for candidate in tracks {
@@ -231,10 +240,23 @@ impl View {
 
     fn show(&mut self, candidate: &Candidate<'_>, draw: &mut impl Draw) {
         let track = candidate.track;
-        let main = self.assign(&track.format, track.kind(), None);
+        if self
+            .free_payload_types()
+            .nth(PAYLOAD_TYPES_OF_A_TRACK - 1)
+            .is_none()
+        {
+            self.forget_payload_types();
+        }
+        // With every payload type in use by what is on stage, a codec that none of them means can't be shown.
+        let Some(main) = self.assign(&track.format, track.kind(), None) else {
+            return;
+        };
         let mut formats = vec![(track.format.pt, main.clone())];
-        if let Some(red) = &track.red {
-            formats.push((red.pt, self.assign(red, Kind::Audio, Some(main.format.pt))));
+        // The blocks inside of RED name the publisher's payload type: only where that is ours too can it go as it is.
+        // Elsewhere the data plane sends its primary block.
+        if let Some(red) = track.red.as_ref().filter(|_| main.format.pt == track.format.pt) {
+            let mine = self.assign(red, Kind::Audio, Some(main.format.pt));
+            formats.extend(mine.map(|mine| (red.pt, mine)));
         }
         let video = track.kind() == Kind::Video;
         let place = Place::Shown(Shown {
@@ -245,6 +267,7 @@ impl View {
             video,
             stream: Stream::new(draw),
             accepted: None,
+            refused: false,
         });
         let mid = self.fresh_mid();
         let media = if video { "video" } else { "audio" };
@@ -271,8 +294,9 @@ impl View {
         }
     }
 
-    /// Gives a codec its payload type in this session: what it has already, the publisher's own, or a free one.
-    fn assign(&mut self, format: &Format, kind: Kind, inside: Option<u8>) -> Assigned {
+    /// Gives a codec its payload type in this session: what it has already, the publisher's own, or a free one. The last
+    /// ones go to codecs, not to retransmissions.
+    fn assign(&mut self, format: &Format, kind: Kind, inside: Option<u8>) -> Option<Assigned> {
         let mut wanted = Format {
             feedback: Vec::new(),
             ..format.clone()
@@ -288,43 +312,71 @@ impl View {
             .iter()
             .find(|known| known.format.is_same(&wanted))
         {
-            return known.clone();
+            return Some(known.clone());
         }
-        wanted.pt = self.free_payload_type(Some(format.pt), &[]);
-        let rtx_pt = (kind == Kind::Video).then(|| self.free_payload_type(None, &[wanted.pt]));
+        let wish = self.free_payload_types().find(|pt| *pt == format.pt);
+        wanted.pt = wish.or_else(|| self.free_payload_types().next())?;
+        let repair = self.free_payload_types().find(|pt| *pt != wanted.pt);
         let assigned = Assigned {
+            rtx_pt: repair.filter(|_| kind == Kind::Video),
             format: wanted,
-            rtx_pt,
         };
         self.payload_types.push(assigned.clone());
-        assigned
+        Some(assigned)
     }
 
-    fn free_payload_type(&self, wish: Option<u8>, taken: &[u8]) -> u8 {
-        let used = |pt: &u8| {
-            taken.contains(pt)
-                || self
-                    .payload_types
-                    .iter()
-                    .any(|known| known.format.pt == *pt || known.rtx_pt == Some(*pt))
-        };
-        // RFC 5761 §4: 64 to 95 look like RTCP; below 35 are static (RFC 3551).
-        let free = wish
-            .into_iter()
-            .chain(96..=127)
+    /// Best first. RFC 5761 §4: 64 to 95 look like RTCP; below 35 most are static (RFC 3551), and wished for at most.
+    fn free_payload_types(&self) -> impl Iterator<Item = u8> {
+        let mut used = [false; 128];
+        for known in &self.payload_types {
+            for pt in std::iter::once(known.format.pt).chain(known.rtx_pt) {
+                if let Some(slot) = used.get_mut(usize::from(pt)) {
+                    *slot = true;
+                }
+            }
+        }
+        (96..=127)
             .chain(35..=63)
-            .find(|pt| !used(pt));
-        free.unwrap_or(127)
+            .chain([0, 8])
+            .filter(move |pt| !used[usize::from(*pt)])
+    }
+
+    /// What no m-line uses any more may mean something else from now on.
+    fn forget_payload_types(&mut self) {
+        let lines = &self.lines;
+        self.payload_types.retain(|known| {
+            lines.iter().any(|line| match &line.place {
+                Place::Shown(shown) => shown
+                    .formats
+                    .iter()
+                    .any(|(_, assigned)| assigned.format.pt == known.format.pt),
+                Place::Slot(slot) => slot.formats.contains(known),
+                _ => false,
+            })
+        });
     }
 
     /// Offers the stage as it is.
     pub fn offer(&self, transport: &LocalTransport, id: u64, version: u64) -> String {
         // RFC 8842 §5.2: what the roles are was agreed on; an offer leaves it open all the same.
-        self.write(transport, id, version, "actpass")
+        self.write(transport, id, version, "actpass", None)
     }
 
-    fn write(&self, transport: &LocalTransport, id: u64, version: u64, setup: &str) -> String {
-        let used = |line: &&Line| matches!(line.place, Place::Channel | Place::Slot(_) | Place::Shown(_));
+    /// An offer, or an answer to the client's.
+    fn write(
+        &self,
+        transport: &LocalTransport,
+        id: u64,
+        version: u64,
+        setup: &str,
+        offer: Option<&Description>,
+    ) -> String {
+        let used = |line: &&Line| match &line.place {
+            Place::Channel | Place::Slot(_) => true,
+            Place::Shown(shown) if offer.is_some() => shown.accepted.is_some(),
+            Place::Shown(shown) => !shown.refused,
+            Place::Free | Place::Dropping => false,
+        };
         let bundle: Vec<&str> = self
             .lines
             .iter()
@@ -334,16 +386,22 @@ impl View {
         let mut lines = Lines::session(id, version, &bundle);
         let mut first = true;
         for line in &self.lines {
+            if !used(&line) {
+                lines.rejected(&line.media, &line.proto, &line.fmt, &line.mid);
+                continue;
+            }
+            let candidates = std::mem::take(&mut first);
             match &line.place {
-                Place::Channel => {
+                Place::Shown(shown) => {
+                    let accepted = shown.accepted.as_ref().filter(|_| offer.is_some());
+                    shown.write(&mut lines, line, transport, setup, candidates, accepted);
+                }
+                Place::Slot(slot) => slot.rest(&mut lines, line, transport, setup, candidates),
+                _ => {
                     lines.media(&line.media, &line.proto, &line.fmt, transport);
-                    lines.transport(&line.mid, setup, transport, std::mem::take(&mut first));
+                    lines.transport(&line.mid, setup, transport, candidates);
                     lines.channel();
                 }
-                Place::Shown(shown) => {
-                    shown.write(&mut lines, line, transport, setup, std::mem::take(&mut first));
-                }
-                _ => lines.rejected(&line.media, &line.proto, &line.fmt, &line.mid),
             }
         }
         lines.finish()
@@ -358,6 +416,7 @@ impl View {
             let (n, m) = (answer.sections.len(), self.lines.len());
             return Err(format!("it has {n} m-lines, the offer had {m}"));
         }
+        self.check_mids(answer)?;
         for (line, section) in self.lines.iter_mut().zip(&answer.sections) {
             match &mut line.place {
                 Place::Dropping => line.place = Place::Free,
@@ -366,6 +425,28 @@ impl View {
             }
         }
         Ok(())
+    }
+
+    /// RFC 8829 §5.3.1: an m-line in use keeps its mid.
+    fn check_mids(&self, theirs: &Description) -> Result<(), String> {
+        for (line, section) in self.lines.iter().zip(&theirs.sections) {
+            let is_free = matches!(line.place, Place::Free | Place::Dropping);
+            if !is_free && !section.mid.is_empty() && section.mid != line.mid {
+                return Err(format!("its a=mid:{} stands where {} was", section.mid, line.mid));
+            }
+        }
+        Ok(())
+    }
+
+    /// Full IDs of those whose tracks are on stage.
+    pub fn publishers(&self) -> std::collections::BTreeSet<&str> {
+        self.lines
+            .iter()
+            .filter_map(|line| match &line.place {
+                Place::Shown(shown) => Some(shown.publisher.as_str()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// What the data plane has to forward, given who is there.
@@ -383,23 +464,39 @@ impl View {
     /// decode it. Returns whether any shows something.
     pub fn fill(&mut self, tracks: &[Candidate<'_>]) -> bool {
         let mut any = false;
+        for (slot, choice) in self.slots_for(tracks) {
+            let choice = choice.filter(|c| slot.fitting(&c.track.format).is_some());
+            slot.showing = choice.map(|c| c.track.track);
+            any |= choice.is_some();
+        }
+        any
+    }
+
+    /// Puts first in each slot the codec that it will show: simple players look no further.
+    pub fn prefer(&mut self, tracks: &[Candidate<'_>]) {
+        for (slot, choice) in self.slots_for(tracks) {
+            let fits = |assigned: &Assigned| choice.is_some_and(|c| c.track.format.fits(&assigned.format));
+            if let Some(at) = slot.formats.iter().position(fits) {
+                slot.formats[..=at].rotate_right(1);
+            }
+        }
+    }
+
+    /// Each slot with the publisher's track for it: the n-th of a kind belong together.
+    fn slots_for<'t>(&mut self, tracks: &[Candidate<'t>]) -> Vec<(&mut Slot, Option<Candidate<'t>>)> {
         let mut nth = [0usize; 2];
+        let mut all = Vec::new();
         for line in &mut self.lines {
             let Place::Slot(slot) = &mut line.place else {
                 continue;
             };
             let seen = &mut nth[usize::from(slot.video)];
-            let n = *seen;
-            *seen += 1;
             let kind = if slot.video { Kind::Video } else { Kind::Audio };
-            let choice = tracks.iter().filter(|c| c.track.kind() == kind).nth(n);
-            let choice = choice
-                .filter(|c| slot.fitting(&c.track.format).is_some())
-                .map(|c| c.track.track);
-            slot.showing = choice;
-            any |= choice.is_some();
+            let choice = tracks.iter().filter(|c| c.track.kind() == kind).nth(*seen);
+            *seen += 1;
+            all.push((slot, choice.copied()));
         }
-        any
+        all
     }
 
     /// Whether the tracks on stage are these and no others.
@@ -421,7 +518,7 @@ impl View {
     /// Answers an offer that the client made in mid-session: what it is shown goes on, what it adds is refused.
     ///
     /// # Errors
-    /// When it has fewer m-lines than were agreed on.
+    /// When it has fewer m-lines than were agreed on, or other ones. What became of the view is of no use then.
     pub fn answer_again(
         &mut self,
         offer: &Description,
@@ -433,23 +530,43 @@ impl View {
             let (n, m) = (offer.sections.len(), self.lines.len());
             return Err(format!("it has {n} m-lines, {m} were agreed on"));
         }
-        for section in &offer.sections[self.lines.len()..] {
-            self.lines.push(Line {
+        self.check_mids(offer)?;
+        let known = self.lines.len();
+        for (n, section) in offer.sections.iter().enumerate() {
+            if let Some(line) = self.lines.get_mut(n) {
+                line.offered_again(section);
+            }
+            // Its own m-lines, new or used again: they are refused, under the names that it gave them.
+            let free = Line {
                 mid: section.mid.clone(),
                 media: section.media.clone(),
                 proto: section.proto.clone(),
                 fmt: section.fmt.clone(),
                 place: Place::Free,
-            });
-        }
-        for (line, section) in self.lines.iter_mut().zip(&offer.sections) {
-            match &mut line.place {
-                Place::Dropping => line.place = Place::Free,
-                Place::Shown(shown) => shown.accept(section),
-                _ => {}
+            };
+            match self.lines.get_mut(n) {
+                Some(line) if line.place == Place::Free => *line = free,
+                Some(_) => {}
+                None => self.lines.push(free),
             }
         }
-        Ok(self.write(transport, id, version, answer_setup(offer.setup)))
+        debug_assert!(self.lines.len() >= known, "m-lines never go away");
+        Ok(self.write(transport, id, version, answer_setup(offer.setup), Some(offer)))
+    }
+}
+
+impl Line {
+    fn offered_again(&mut self, section: &Section) {
+        match &mut self.place {
+            Place::Dropping => self.place = Place::Free,
+            Place::Slot(_) | Place::Channel if section.rejected => self.place = Place::Free,
+            Place::Shown(shown) => {
+                shown.accept(section);
+                // Its codec is gone from the offer: the answer refuses it.
+                shown.refused = shown.accepted.is_none();
+            }
+            _ => {}
+        }
     }
 }
 
@@ -475,13 +592,9 @@ fn slot(section: &Section, kind: Kind, draw: &mut impl Draw) -> Option<Slot> {
     if !formats.iter().any(|assigned| assigned.format.is_primary(kind)) {
         return None;
     }
-    let known = |(id, uri): &(u8, String)| {
-        let kind = extension_kind(uri)?;
-        shown_to_viewers(kind).then(|| (*id, kind.into()))
-    };
     Some(Slot {
         formats,
-        extensions: section.extensions.iter().filter_map(known).collect(),
+        extensions: known_extensions(section),
         stream: Stream::new(draw),
         video: kind == Kind::Video,
         showing: None,
@@ -494,6 +607,21 @@ fn shown_to_viewers(kind: ExtensionKind) -> bool {
         kind,
         ExtensionKind::Rid | ExtensionKind::RepairedRid | ExtensionKind::TransportCc
     )
+}
+
+/// Those that we know, each once.
+fn known_extensions(section: &Section) -> Vec<(u8, i32)> {
+    let mut all: Vec<(u8, i32)> = Vec::new();
+    for (id, uri) in &section.extensions {
+        let Some(kind) = extension_kind(uri).filter(|kind| shown_to_viewers(*kind)) else {
+            continue;
+        };
+        let kind = i32::from(kind);
+        if !all.iter().any(|(known, other)| known == id || *other == kind) {
+            all.push((*id, kind));
+        }
+    }
+    all
 }
 
 fn to_extensions(pairs: &[(u8, i32)]) -> Vec<Extension> {
@@ -518,8 +646,14 @@ impl Slot {
         let track = candidate.track;
         let main = self.fitting(&track.format)?;
         let mut payload_map = vec![map(track.format.pt, main)?];
+        // See [`View::show`]: as it is only where its blocks mean the same here.
+        let wraps_same = |a: &&Assigned| {
+            a.format.codec() == Some(Codec::Red)
+                && main.format.pt == track.format.pt
+                && wraps(&a.format, main.format.pt)
+        };
         if let Some(red) = &track.red
-            && let Some(mine) = self.formats.iter().find(|a| a.format.codec() == Some(Codec::Red))
+            && let Some(mine) = self.formats.iter().find(wraps_same)
         {
             payload_map.extend(map(red.pt, mine));
         }
@@ -535,6 +669,29 @@ impl Slot {
 
     fn has_rtx(&self) -> bool {
         self.formats.iter().any(|assigned| assigned.rtx_pt.is_some())
+    }
+
+    /// In an offer of ours: it keeps its place and sends nothing.
+    fn rest(
+        &self,
+        lines: &mut Lines,
+        line: &Line,
+        transport: &LocalTransport,
+        setup: &str,
+        candidates: bool,
+    ) {
+        let fmt: Vec<String> = self
+            .formats
+            .iter()
+            .map(|assigned| assigned.format.pt.to_string())
+            .collect();
+        lines.media(&line.media, &line.proto, &fmt.join(" "), transport);
+        lines.transport(&line.mid, setup, transport, candidates);
+        lines.push("a=inactive");
+        lines.push("a=rtcp-mux");
+        self.formats
+            .iter()
+            .for_each(|assigned| lines.format(&assigned.format));
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -566,12 +723,12 @@ impl Slot {
                 .formats
                 .iter()
                 .find(|format| Some(format.pt) == assigned.rtx_pt);
-            rtx.into_iter().for_each(|rtx| {
+            if let Some(rtx) = rtx {
                 lines.format(&Format {
                     feedback: Vec::new(),
                     ..rtx.clone()
-                })
-            });
+                });
+            }
         }
         for extension in to_extensions(&self.extensions) {
             lines.line(format_args!(
@@ -634,16 +791,27 @@ impl Shown {
         let main = self.formats.first().map(|(_, assigned)| assigned.format.pt);
         let receives = matches!(section.direction, Direction::RecvOnly | Direction::SendRecv);
         let decodes = section.formats.iter().any(|format| Some(format.pt) == main);
-        let known = |(id, uri): &(u8, String)| Some((*id, extension_kind(uri)?.into()));
-        // What a client can't decode it rejects; the line stays, in case that an answer changes its mind.
-        self.accepted = (!section.rejected && receives && decodes).then(|| Accepted {
-            payload_types: section.formats.iter().map(|format| format.pt).collect(),
-            extensions: section.extensions.iter().filter_map(known).collect(),
+        self.refused = section.rejected;
+        self.accepted = (!section.rejected && decodes).then(|| {
+            let offered = |pt: &u8| {
+                let has = |a: &Assigned| a.format.pt == *pt || a.rtx_pt == Some(*pt);
+                self.formats.iter().any(|(_, assigned)| has(assigned))
+            };
+            Accepted {
+                payload_types: section
+                    .formats
+                    .iter()
+                    .map(|format| format.pt)
+                    .filter(offered)
+                    .collect(),
+                extensions: known_extensions(section),
+                paused: !receives,
+            }
         });
     }
 
     fn route(&self, line: &Line, session: SessionId, candidate: &Candidate<'_>) -> Option<RouteSpec> {
-        let accepted = self.accepted.as_ref()?;
+        let accepted = self.accepted.as_ref().filter(|accepted| !accepted.paused)?;
         let takes = |pt: u8| accepted.payload_types.contains(&pt);
         let mut rtx = false;
         let mut payload_map = Vec::new();
@@ -664,6 +832,7 @@ impl Shown {
         )
     }
 
+    /// In an offer, or, with what the client's own offer can take, in an answer.
     fn write(
         &self,
         lines: &mut Lines,
@@ -671,27 +840,36 @@ impl Shown {
         transport: &LocalTransport,
         setup: &str,
         candidates: bool,
+        accepted: Option<&Accepted>,
     ) {
-        let pts = self
-            .formats
-            .iter()
-            .flat_map(|(_, a)| std::iter::once(a.format.pt).chain(a.rtx_pt));
+        let takes = |pt: &u8| accepted.is_none_or(|accepted| accepted.payload_types.contains(pt));
+        let formats = || {
+            self.formats
+                .iter()
+                .map(|(_, assigned)| assigned)
+                .filter(|assigned| takes(&assigned.format.pt))
+        };
+        let pts = formats().flat_map(|a| std::iter::once(a.format.pt).chain(a.rtx_pt.filter(takes)));
         let fmt: Vec<String> = pts.map(|pt| pt.to_string()).collect();
         lines.media(&line.media, &line.proto, &fmt.join(" "), transport);
         lines.transport(&line.mid, setup, transport, candidates);
-        lines.push("a=sendonly");
+        let is_paused = accepted.is_some_and(|accepted| accepted.paused);
+        lines.push(if is_paused { "a=inactive" } else { "a=sendonly" });
         lines.push("a=rtcp-mux");
         lines.push("a=rtcp-rsize");
         lines.line(format_args!("a=msid:{} {}", self.publisher, self.label));
-        for (_, assigned) in &self.formats {
+        for assigned in formats() {
             lines.format(&assigned.format);
-            if let Some(pt) = assigned.rtx_pt {
+            if let Some(pt) = assigned.rtx_pt.filter(takes) {
                 lines.line(format_args!("a=rtpmap:{pt} rtx/{}", assigned.format.clock_rate));
                 lines.line(format_args!("a=fmtp:{pt} apt={}", assigned.format.pt));
             }
         }
         for (id, kind) in own_extensions(if self.video { Kind::Video } else { Kind::Audio }) {
-            lines.line(format_args!("a=extmap:{id} {}", extension_uri(*kind)));
+            let is_theirs = |accepted: &Accepted| accepted.extensions.contains(&(*id, i32::from(*kind)));
+            if accepted.is_none_or(is_theirs) {
+                lines.line(format_args!("a=extmap:{id} {}", extension_uri(*kind)));
+            }
         }
         let rtx = self.formats.iter().any(|(_, assigned)| assigned.rtx_pt.is_some());
         lines.stream(

@@ -44,6 +44,8 @@ pub struct Bench {
     pub notices: Vec<Notice>,
     /// Answers CreateSession.
     pub obliging: bool,
+    /// The connection is broken: commands are lost.
+    pub deaf: bool,
     next: u64,
 }
 
@@ -101,6 +103,7 @@ impl Bench {
             replies: HashMap::new(),
             notices: Vec::new(),
             obliging: true,
+            deaf: false,
             next: 0,
         }
     }
@@ -112,6 +115,7 @@ impl Bench {
             match effect {
                 Effect::Reply { request, reply } => assert!(self.replies.insert(request, reply).is_none()),
                 Effect::Notice(notice) => self.notices.push(notice),
+                Effect::Command { .. } if self.deaf => {}
                 Effect::Command { shard, command } => {
                     assert_eq!(shard, self.shard, "a command for a connection that is gone");
                     self.obey(*command);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weever_controlplane::names::RoomName;
 use weever_controlplane::rooms::{Action, Notice, Reply, RoomsConfig};
 use weever_controlplane::sdp::Description;
-use weever_proto::{Codec, DtlsRole, Event, Kind, Refusal, Role};
+use weever_proto::{Codec, DtlsRole, Event, Kind, Refusal, Role, limits};
 
 use crate::bench::{Bench, id, room};
 use crate::offers;
@@ -296,6 +296,69 @@ fn a_status_tells_who_is_there() {
         (status.connected, status.publishers, status.subscribers),
         (true, vec!["alice".to_owned()], 1)
     );
+}
+
+#[test]
+fn a_publisher_that_changes_its_codec_is_shown_anew() {
+    let mut bench = Bench::new();
+    let (publisher, ..) = bench.enter(Role::Publisher, "alice", &offers::browser_publisher(&["VP8"]));
+    bench.open_channel(publisher);
+    let (viewer, ..) = bench.enter(Role::Subscriber, "bob", &offers::channel_only());
+    bench.open_channel(viewer);
+    bench.answer_offer(viewer);
+    let old = bench.held[&publisher].spec.receive[1].track;
+    bench.say(
+        publisher,
+        &format!("SDP_OFFER {}", offers::browser_publisher(&["VP9"])),
+    );
+    assert_ne!(bench.held[&publisher].spec.receive[1].track, old);
+    let offer = bench.answer_offer(viewer);
+    assert_eq!(offers::msids(&offer), ["alice audio0", "alice video0"]);
+    assert!(offer.contains(" VP9/90000") && !offer.contains(" VP8/90000"));
+    let codecs: Vec<Codec> = bench.held[&viewer]
+        .routes
+        .values()
+        .flat_map(|r| &r.payload_map)
+        .map(|map| map.codec)
+        .collect();
+    assert!(codecs.contains(&Codec::Vp9) && !codecs.contains(&Codec::Vp8));
+}
+
+#[test]
+fn an_offer_too_large_to_be_kept_is_refused() {
+    let mut bench = Bench::new();
+    let escaped = format!("VP8 {}", "\"".repeat(240_000));
+    let reply = bench.join(Role::Publisher, "a", &offers::browser_publisher(&[&escaped]));
+    let reply = match reply {
+        Reply::Created { .. } => bench.join(Role::Subscriber, "b", &offers::player(&[&escaped])),
+        refused => refused,
+    };
+    assert!(
+        bench
+            .held
+            .values()
+            .all(|held| held.spec.state.len() <= limits::MAX_STATE)
+    );
+    assert!(matches!(reply, Reply::Created { .. }) || status(&reply) == 422);
+    let worst = format!("VP8 {}", "\u{1}".repeat(240_000));
+    assert_eq!(
+        status(&bench.join(Role::Publisher, "c", &offers::browser_publisher(&[&worst]))),
+        422
+    );
+}
+
+#[test]
+fn the_one_who_called_goes_on_calling() {
+    let mut bench = Bench::new();
+    let waiting = offers::browser_publisher(&["VP8"]).replace("a=setup:actpass", "a=setup:passive");
+    let (publisher, ..) = bench.enter(Role::Publisher, "alice", &waiting);
+    bench.open_channel(publisher);
+    bench.say(
+        publisher,
+        &format!("SDP_OFFER {}", offers::browser_publisher(&["VP8"])),
+    );
+    let answer = bench.hear(publisher).unwrap();
+    assert!(answer.contains("a=setup:active\r\n"), "RFC 8842 §5.5: roles stay");
 }
 
 #[test]

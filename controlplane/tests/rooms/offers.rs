@@ -90,6 +90,11 @@ pub fn player(codecs: &[&str]) -> String {
     head("0 1") + &audio("0", "recvonly", 3) + &video("1", "recvonly", 4, codecs)
 }
 
+/// A player that opens a control channel as well.
+pub fn player_with_channel(codecs: &[&str]) -> String {
+    player(codecs).replace("BUNDLE 0 1", "BUNDLE 0 1 2") + &channel("2")
+}
+
 /// Like ffmpeg's: passive, no extensions, no channel.
 pub fn encoder() -> String {
     let text = head("0 1")

@@ -93,6 +93,88 @@ fn an_offer_that_was_out_when_the_control_plane_died_is_made_again() {
 }
 
 #[test]
+fn who_came_and_went_while_nobody_looked_is_told() {
+    let mut bench = Bench::new();
+    let (alice, ..) = bench.enter(Role::Publisher, "alice", &offers::speaker());
+    let (carol, ..) = bench.enter(Role::Publisher, "carol", &offers::speaker());
+    bench.held.get_mut(&carol).unwrap().connected = false;
+    let (viewer, ..) = bench.enter(Role::Subscriber, "bob", &offers::channel_only());
+    bench.open_channel(viewer);
+    bench.answer_offer(viewer);
+    // The data plane goes on alone: one leaves it.
+    bench.held.remove(&alice);
+    let mut bench = another(bench, 5);
+    let mut news = vec![bench.hear(viewer).unwrap(), bench.hear(viewer).unwrap()];
+    news.sort();
+    // Carol's handshake isn't done in the eyes of the new control plane: she isn't live.
+    assert_eq!(news, ["PUB_LEFT alice", "PUB_LEFT carol"]);
+    assert!(offers::msids(&bench.answer_offer(viewer)).is_empty());
+    bench.connect(carol);
+    assert_eq!(bench.hear(viewer).unwrap(), "PUB_JOIN carol");
+    assert_eq!(offers::msids(&bench.answer_offer(viewer)), ["carol audio0"]);
+}
+
+/// The connection breaks; the process behind it doesn't.
+fn redial(bench: &mut Bench, lost: impl FnOnce(&mut Bench)) {
+    bench.act(Action::ShardDown { shard: bench.shard });
+    bench.deaf = true;
+    lost(bench);
+    bench.deaf = false;
+    let snapshot = bench.snapshot();
+    bench.shard = ShardId(bench.shard.0 + 1);
+    let shard = bench.shard;
+    bench.act(Action::ShardUp {
+        shard,
+        hello: Box::new(hello(1, 1)),
+    });
+    for session in snapshot {
+        let session = Box::new(session);
+        bench.act(Action::Snapshot { shard, session });
+    }
+    bench.act(Action::SnapshotEnd { shard });
+}
+
+#[test]
+fn commands_that_a_broken_connection_lost_are_given_again() {
+    let mut bench = Bench::new();
+    let (alice, alice_key, _) = bench.enter(Role::Publisher, "alice", &offers::speaker());
+    bench.enter(Role::Publisher, "carol", &offers::speaker());
+    let (viewer, ..) = bench.enter(Role::Subscriber, "bob", &offers::channel_only());
+    bench.open_channel(viewer);
+    bench.answer_offer(viewer);
+    redial(&mut bench, |bench| {
+        assert_eq!(bench.leave(alice_key), Reply::Done);
+    });
+    assert!(!bench.held.contains_key(&alice), "who left doesn't come back");
+    assert_eq!(bench.list(Role::Publisher), ["carol"]);
+    assert_eq!(bench.held[&viewer].routes.len(), 1);
+    // The offer was lost too: it is made again in time.
+    bench.pass(Duration::from_secs(11));
+    assert_eq!(offers::msids(&bench.answer_offer(viewer)), ["carol audio0"]);
+    // And what is kept is what is true: yet another control plane finds all as it is.
+    let bench = another(bench, 9);
+    assert_eq!(bench.list(Role::Publisher), ["carol"]);
+    assert!(bench.held[&viewer].texts.is_empty());
+}
+
+#[test]
+fn a_session_that_was_made_while_the_connection_broke_is_answered() {
+    let mut bench = Bench::new();
+    bench.obliging = false;
+    assert_eq!(
+        bench.join(Role::Publisher, "alice", &offers::speaker()),
+        Reply::Trickled,
+        "no answer yet"
+    );
+    assert!(bench.replies.is_empty());
+    redial(&mut bench, |_| {});
+    let reply = bench.replies.drain().next().expect("an answer").1;
+    assert!(matches!(reply, Reply::Created { .. }), "{reply:?}");
+    bench.pass(Duration::from_secs(6));
+    assert_eq!(bench.list(Role::Publisher), ["alice"]);
+}
+
+#[test]
 fn states_that_cannot_be_read_are_closed() {
     let mut bench = Bench::new();
     let (session, ..) = bench.enter(Role::Publisher, "alice", &offers::speaker());

@@ -131,7 +131,7 @@ async def other_methods_and_paths(server, note):
     unknown = "/session/" + "0" * 32
     for method, body, headers in (("GET", None, {}), ("DELETE", None, {}), ("PATCH", "a=candidate:x\r\n", FRAGMENT)):
         problem(await server.public(method, unknown, body, headers), 404)
-    assert (await server.public("POST", "/pub/room", "x", SDP)).status == 404
+    problem(await server.public("POST", "/pub/room", "x", SDP), 400)
     assert (await server.public("GET", "/no/such/page")).status == 404
     # The operator's side is not on the public port.
     for path in ("/list/pub/room", "/metrics", "/create/pub"):
