@@ -12,6 +12,7 @@ import { Problem, problemOf, unreachable } from "./problem.js";
 
 const RETRY_SECONDS = [1, 2, 4, 8, 15]; // the last one repeats
 const CONNECT_TIMEOUT_MS = 15_000;
+const LEAVE_MS = 2_000; // for the DELETE to be answered; then the connection is closed anyhow
 const DISCONNECTED_GRACE_MS = 6_000; // a Wi-Fi change often mends itself within this time
 
 /**
@@ -50,8 +51,7 @@ export class Connection extends EventTarget {
     this.wanted = false;
     removeEventListener("pagehide", this.onPageHide);
     clearTimeout(this.retryTimer);
-    const done = this.#sendDelete(false);
-    this.#close();
+    const done = this.#leave();
     this.#setState("ended");
     await done;
   }
@@ -155,8 +155,7 @@ export class Connection extends EventTarget {
 
   #lost(problem) {
     const again = this.attempts > 0 || this.state === "live";
-    this.#sendDelete(false);
-    this.#close();
+    this.#leave();
     // After a loss our own old session may still stand for some seconds: 409 is then no reason to give up.
     const retry = this.wanted && (problem.retry || (again && problem.status === 409));
     if (!retry) {
@@ -183,9 +182,12 @@ export class Connection extends EventTarget {
     return fetch(url, { method: "DELETE", keepalive: leavingPage }).catch(() => {});
   }
 
-  #close() {
+  // First DELETE, then close: the other way round, the server would end the session on the closing transport's word, and
+  // the DELETE would find nothing.
+  async #leave() {
     const { pc } = this;
     this.pc = null;
+    await Promise.race([this.#sendDelete(false), new Promise((resolve) => setTimeout(resolve, LEAVE_MS))]);
     pc?.close();
   }
 
