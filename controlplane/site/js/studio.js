@@ -35,19 +35,35 @@ export class Studio extends EventTarget {
 
   /** The chosen source's stream, opened now if it wasn't yet; null for "none". */
   async ensure() {
-    if (this.source === "none") return null;
-    if (this.stream && this.opened === this.source) return this.stream;
+    const { source } = this;
+    if (source === "none") return null;
+    if (this.stream && this.opened === source) return this.stream;
+    if (this.opening?.source !== source) this.opening = { source, stream: this.#open(source) };
+    const { opening } = this;
+    try {
+      return await opening.stream;
+    } finally {
+      if (this.opening === opening) this.opening = null;
+    }
+  }
+
+  async #open(source) {
     const { room, id, cameraId, microphoneId } = this.form.elements;
     const size = params.has("width") ? { width: Number(params.get("width")), height: Number(params.get("height")) } : null;
-    const stream = await open(this.source, {
+    const stream = await open(source, {
       cameraId: cameraId?.value,
       microphoneId: microphoneId?.value,
       title: [id?.value, room?.value].filter(Boolean).join(" in "),
       size,
     });
+    if (this.source !== source) {
+      // Another one was chosen while this one (a camera, say) was still being opened: that one counts.
+      stopStream(stream);
+      return this.ensure();
+    }
     this.release();
     this.stream = stream;
-    this.opened = this.source;
+    this.opened = source;
     stream.getTracks().forEach((track) => this.#watchEnd(track));
     this.#preview();
     this.#listDevices();
