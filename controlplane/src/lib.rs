@@ -1,7 +1,7 @@
 //! Weever's control plane: HTTP signalling, rooms, tokens, metrics, the demo site. It never sees a media packet.
 //!
 //! [`rooms`] and [`sdp`] are pure; [`signalling`] is the one task that owns the rooms; everything else is a shell around
-//! them. [`main`] is the whole program, [`start`] the same on an executor that is there already.
+//! them. [`main()`] is the whole program, [`start()`] the same on an executor that is there already.
 
 pub mod auth;
 pub mod config;
