@@ -1,6 +1,6 @@
 //! The kernel's side of the data plane: UDP sockets that carry media, through io_uring or plain system calls.
 //!
-//! [`bind`] makes the sockets (any thread), [`open`] puts one of two backends on them (the thread that will use it).
+//! [`bind()`] makes the sockets (any thread), [`open`] puts one of two backends on them (the thread that will use it).
 //! Both backends hand datagrams to a callback, coalesced receive trains (`UDP_GRO`) already split, and send a slot of
 //! up to 64 KiB as one operation that the kernel cuts into datagrams (`UDP_SEGMENT`). Nothing blocks: what the kernel
 //! won't take is dropped and counted.

@@ -17,7 +17,7 @@ pub const SLOT_LEN: usize = 64 * 1024;
 /// Datagrams of one burst: what every kernel with `UDP_SEGMENT` takes (newer ones take 128).
 pub const MAX_SEGMENTS: usize = 64;
 
-/// One of the addresses that a media socket listens on, counted from 0 in the order given to [`crate::bind`].
+/// One of the addresses that a media socket listens on, counted from 0 in the order given to [`crate::bind()`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SocketIndex(pub u8);
 
