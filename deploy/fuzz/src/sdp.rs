@@ -177,8 +177,10 @@ pub fn sdp_answer(data: &[u8]) {
     let mut view = View::new(&offer, &mut counter());
     view.stage(&candidates(), &mut counter());
     let before = view.lines.len();
-    let accepted = view.accept(&answer);
-    assert_eq!(accepted.is_ok(), answer.sections.len() == before);
+    // Other m-lines than were offered, in number or by mid, are no answer to it.
+    if view.accept(&answer).is_ok() {
+        assert_eq!(answer.sections.len(), before);
+    }
     routes_are_carried(&view);
     renegotiate(view);
 }
