@@ -50,8 +50,9 @@ async def main(options):
     report, begin = Report(), time.monotonic()
     for io in IOS if options.io == "both" else (options.io,):
         await run_io(report, chosen, io, suite if site else None)
-    for name in report.failed:
-        print(f"failed: {name}")
+    # Once more at the end, where one looks first.
+    for name, why in report.failed:
+        print(f"failed: {name}: {why}")
     # The same words as cargo's, so that deploy/test counts both alike.
     verdict = "FAILED" if report.failed else "ok"
     print(f"\ntest result: {verdict}. {report.passed} passed; {len(report.failed)} failed; 0 ignored; "

@@ -87,10 +87,10 @@ class Multistream(Peer):
     def prepare(self):
         self.channel = self.pc.createDataChannel("control")
         self.channel.on("message", self._message)
+        self.listeners.append(self._packet)
 
     async def join(self):
         await super().join()
-        self.tap.listeners.append(self._packet)
         await until(lambda: self.channel.readyState == "open", "the control channel opens", CHANNEL_SECONDS)
 
     def _message(self, text):

@@ -60,6 +60,8 @@ class Peer:
         self.pc = connection()
         self.location = None
         self.answer = None
+        # Called with (ssrc, payload type, packet) from the first packet on: a keyframe may come before `join` returns.
+        self.listeners = []
         # Applied to the offer before it is sent, and to the answer before it is used.
         self.change_offer = lambda sdp: sdp
         self.change_answer = lambda sdp: sdp
@@ -96,7 +98,7 @@ class Peer:
         self.answer = answer
         sdp = self.change_answer(answer)
         await self.pc.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
-        self.tap = RtpTap(self.dtls())
+        self.tap = RtpTap(self.dtls(), self.listeners)
         await until(lambda: self.pc.connectionState == "connected", lambda: f"{self.path} is {self.pc.connectionState}")
 
     def dtls(self):
@@ -236,7 +238,7 @@ class Player(Peer):
                 if len(data) >= at + 2:
                     self.repaired.add(int.from_bytes(data[at:at + 2], "big"))
 
-        self.tap.listeners.append(listen)
+        self.listeners.append(listen)
 
 
 async def frames_of(track):

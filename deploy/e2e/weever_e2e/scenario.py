@@ -50,7 +50,7 @@ class Report:
         self.line("ok", name, seconds, text)
 
     def fail(self, name, seconds, why, server=None):
-        self.failed.append(name)
+        self.failed.append((name, why.strip()))
         self.line("FAIL", name, seconds)
         print("      " + why.strip().replace("\n", "\n      "), flush=True)
         if server is not None:

@@ -35,9 +35,9 @@ class Stream:
 class RtpTap:
     """Every RTP packet of a DTLS transport after decryption."""
 
-    def __init__(self, dtls_transport):
+    def __init__(self, dtls_transport, listeners):
         self.streams = {}
-        self.listeners = []
+        self.listeners = listeners
         handle = dtls_transport._handle_rtp_data
 
         async def tapped(data, arrival_time_ms):
