@@ -64,7 +64,7 @@ pub const SETTINGS: &[Setting] = &[
         "port",
         "PORT",
         Some("8443"),
-        "Its TCP port; 0 for any free one.",
+        "Its TCP port. A control plane alone takes any free one for 0.",
     ),
     setting(
         PUBLIC,
@@ -115,7 +115,7 @@ pub const SETTINGS: &[Setting] = &[
         "max-connections",
         "N",
         Some("10000"),
-        "TCP connections in all; more wait.",
+        "TCP connections in all, as far as the limit of open files goes; more wait.",
     ),
     setting(
         PUBLIC,
@@ -151,7 +151,7 @@ pub const SETTINGS: &[Setting] = &[
         "private-port",
         "PORT",
         Some("9443"),
-        "Its TCP port; 0 for any free one.",
+        "Its TCP port. A control plane alone takes any free one for 0.",
     ),
     setting(
         PRIVATE,

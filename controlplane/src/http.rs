@@ -1,6 +1,7 @@
 //! The HTTP side: the public API for clients, the private one for operators, the demo site on both.
 
 pub mod cors;
+pub mod foreign;
 pub mod limits;
 pub mod listen;
 pub mod names_in_path;
@@ -89,8 +90,11 @@ pub fn public(app: App) -> Router {
 
 /// What operators reach.
 pub fn private(app: App) -> Router {
+    let foreign = axum::middleware::from_fn_with_state(app.clone(), foreign::refuse);
     private::tokens_and_lists()
         .merge(private::operations())
+        // Not the site: a link may lead to the management page.
+        .route_layer(foreign)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(site::serve)
         .with_state(app)

@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod config;
+mod descriptors;
 pub mod http;
 pub mod metrics;
 pub mod names;

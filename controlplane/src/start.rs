@@ -12,6 +12,7 @@ use weever_settings::{Resolved, Stop};
 
 use crate::auth::Auth;
 use crate::config::{Config, PROGRAM};
+use crate::descriptors;
 use crate::http::limits::JoinRate;
 use crate::http::listen::{ListenError, Server, bind, tls};
 use crate::http::{App, private, public};
@@ -81,6 +82,7 @@ fn log_to_stderr(filter: &str) {
 /// # Errors
 /// It could not start.
 pub fn run(config: Config) -> Result<(), StartError> {
+    descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut terminate, mut interrupt) =
@@ -182,17 +184,27 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let private_at = private_listener.local_addr()?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     tracing::info!(public = %public_at, scheme, private = %private_at, "serving");
-    let server = |listener, tls, router, patient| Server {
+    let connections = descriptors::share(config.max_connections);
+    let server = |listener, tls, router, max_connections, patient| Server {
         listener,
         tls,
         router,
-        max_connections: config.max_connections,
+        max_connections,
         max_per_address: config.max_connections_per_address,
         patient,
     };
     let servers = [
-        tokio::spawn(server(public_listener, acceptor, public(app.clone()), false).serve(stopped.clone())),
-        tokio::spawn(server(private_listener, None, private(app), true).serve(stopped)),
+        tokio::spawn(
+            server(
+                public_listener,
+                acceptor,
+                public(app.clone()),
+                connections.public,
+                false,
+            )
+            .serve(stopped.clone()),
+        ),
+        tokio::spawn(server(private_listener, None, private(app), connections.private, true).serve(stopped)),
     ];
     Ok(Running {
         public: public_at,

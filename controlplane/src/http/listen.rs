@@ -17,7 +17,7 @@ use hyper_util::server::conn::auto;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -38,6 +38,8 @@ const LAST_REQUESTS: Duration = Duration::from_secs(2);
 const MAX_HEADERS: usize = 64 * 1024;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 64;
+/// Connections that wait to be taken. Beyond it a client's next try is a second later: 5000 may come in 5 s, in bursts.
+const BACKLOG: u32 = 4096;
 
 /// Why a server can't be started.
 #[derive(Debug, thiserror::Error)]
@@ -72,14 +74,23 @@ pub async fn bind(
     flag: &'static str,
     address: SocketAddr,
 ) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| ListenError::Bind {
-            what,
-            address,
-            flag,
-            source,
-        })
+    listen(address).map_err(|source| ListenError::Bind {
+        what,
+        address,
+        flag,
+        source,
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As after a restart, when connections of the last process still linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Reads a certificate chain and its key.

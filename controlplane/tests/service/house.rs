@@ -180,7 +180,7 @@ pub async fn request(
     body: &str,
 ) -> Response {
     let mut stream = TcpStream::connect(at).await.unwrap();
-    let mut text = format!("{method} {path} HTTP/1.1\r\nhost: weever\r\nconnection: close\r\n");
+    let mut text = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }

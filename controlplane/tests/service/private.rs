@@ -1,6 +1,6 @@
 //! The operator's side.
 
-use crate::house::{House, OFFER};
+use crate::house::{House, OFFER, request};
 
 #[tokio::test]
 async fn tokens_lists_and_rooms() {
@@ -117,4 +117,23 @@ async fn debug_shows_tokens_and_lists_publicly_and_only_then() {
             "never"
         );
     }
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_cannot_work_it() {
+    let house = House::with(&[]).await;
+    let ask = async |path: &str, header: (&str, &str)| {
+        request(house.running.private, "GET", path, &[header], "").await
+    };
+    for path in ["/preStop", "/list/pub/r", "/rooms", "/metrics"] {
+        let (status, detail) = ask(path, ("sec-fetch-site", "cross-site")).await.problem();
+        assert_eq!(status, 403, "{path}: {detail}");
+    }
+    assert_eq!(
+        ask("/list/pub/r", ("sec-fetch-site", "same-origin")).await.status,
+        200
+    );
+    let link = ask("/manage.html", ("sec-fetch-site", "cross-site")).await;
+    assert_eq!(link.status, 200, "a link may lead to the page");
+    assert_eq!(house.get("/readiness").await.status, 200, "nobody has drained it");
 }

@@ -107,6 +107,8 @@ async def with_server(report, server, name, scenarios, after=None):
         report.ok(name, time.monotonic() - begin)
     except Exception as error:
         report.fail(name, time.monotonic() - begin, str(error) or repr(error), server)
+    finally:
+        # Also when nobody reads our output any more.
         if server.process is not None:
             try:
                 await server.stop()
