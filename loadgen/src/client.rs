@@ -117,6 +117,8 @@ impl Client {
         let answer =
             SdpAnswer::from_sdp_string(&answer).map_err(|error| ClientError::Sdp(error.to_string()))?;
         rtc.sdp_api().accept_answer(pending, answer)?;
+        // Without it the first check waits for ICE's idle timer, a quarter of a second.
+        rtc.handle_input(Input::Timeout(Instant::now()))?;
         Ok(Self {
             rtc,
             video,

@@ -249,7 +249,10 @@ impl Worker {
             }
         };
         self.attach(key, track, spec, route);
-        self.want_keyframe_for_new(track);
+        // Before its DTLS is done a keyframe would be lost on it, and the next one held up: `connected` asks then.
+        if self.senders.get(key as usize).is_some_and(Option::is_some) {
+            self.want_keyframe_for_new(track);
+        }
         Ok(())
     }
 

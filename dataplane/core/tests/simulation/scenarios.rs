@@ -255,6 +255,27 @@ fn a_viewer_that_comes_late_starts_with_a_keyframe_that_was_asked_for() {
 }
 
 #[test]
+fn a_keyframe_is_asked_for_when_the_viewer_can_take_it_and_not_before() {
+    let mut world = World::new(31, 1);
+    let (publisher, track, ssrc) = world.publisher(0);
+    world.connect_all();
+    world.film(publisher, ssrc, 1000, 30, 1000);
+    world.network.delay = Duration::from_millis(100);
+    let joined = world.now;
+    let viewer = world.viewer(0);
+    let route = world.route(viewer, 0, track, 0, Kind::Video);
+    world.connect_all();
+    world.run(Duration::from_millis(300));
+    let asked = &world.clients[publisher].keyframe_requests;
+    assert_eq!(asked.len(), 1, "one request, and it was not spent in vain");
+    // A check and its response, three flights of DTLS, and the request's own way: five to six times 100 ms.
+    assert!(asked[0] - joined >= Duration::from_millis(500), "{:?}", asked[0] - joined);
+    world.film(publisher, ssrc, 1090, 10, 1000);
+    world.run(SECOND);
+    assert_eq!(world.clients[viewer].got[&route.ssrc].len(), 30);
+}
+
+#[test]
 fn keyframe_requests_are_coalesced() {
     let mut world = World::new(8, 1);
     let (publisher, track, ssrc) = world.publisher(0);
