@@ -157,7 +157,11 @@ impl Connection {
         let shard = self.signalling.shard_id();
         if let Ok(commands) = self.signalling.shard_up(shard, hello).await {
             let reason = self.talk(&name, shard, frames, commands).await;
-            tracing::warn!(name, %reason, "a data plane's connection was closed");
+            match reason {
+                // How an orderly end looks. What was lost by another is told with its sessions.
+                Ended::Closed => tracing::info!(name, "a data plane closed its connection"),
+                reason => tracing::warn!(name, %reason, "a data plane's connection was closed"),
+            }
             // Fails only when the process is ending.
             let _ = self.signalling.act(Action::ShardDown { shard }).await;
             self.metrics.forget_workers(&name);

@@ -117,8 +117,6 @@ impl Client {
         let answer =
             SdpAnswer::from_sdp_string(&answer).map_err(|error| ClientError::Sdp(error.to_string()))?;
         rtc.sdp_api().accept_answer(pending, answer)?;
-        // Without it the first check waits for ICE's idle timer, a quarter of a second.
-        rtc.handle_input(Input::Timeout(Instant::now()))?;
         Ok(Self {
             rtc,
             video,
@@ -247,6 +245,8 @@ async fn open(remote: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
     socket.bind(&SocketAddr::new(any, 0).into())?;
     let socket = UdpSocket::from_std(socket.into())?;
     socket.connect(remote).await?;
+    // Until tokio has seen it writable, `try_send` refuses: the first check would be lost, and come again 250 ms later.
+    socket.writable().await?;
     let local = socket.local_addr()?;
     Ok((socket, local))
 }

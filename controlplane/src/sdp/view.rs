@@ -1,14 +1,21 @@
 //! What a subscriber is shown: its m-lines, each a place for one track, and the texts that tell of them.
 
-use serde::{Deserialize, Serialize};
-use weever_proto::{
-    Codec, Extension, ExtensionKind, Kind, PayloadMap, RouteId, RouteSpec, SessionId, TrackId, WorkerId,
-};
+mod payload_types;
+mod shown;
+mod slot;
+mod stream;
 
-use super::codecs::{Format, extension_kind, extension_uri, own_extensions};
+use serde::{Deserialize, Serialize};
+use weever_proto::{Kind, RouteSpec, SessionId};
+
+use self::payload_types::{Assigned, PayloadTypes};
+pub use self::shown::Shown;
+pub use self::slot::Slot;
+pub use self::stream::Draw;
+use self::stream::Stream;
 use super::description::{Description, Direction, Section, SectionKind};
 use super::emit::{Lines, LocalTransport};
-use super::publish::{PublishedTrack, answer_setup, wraps};
+use super::publish::{PublishedTrack, answer_setup};
 
 /// The m-lines of a subscriber, in order. An SDP never has fewer than it had; ours never has more than it needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,16 +23,9 @@ pub struct View {
     /// In SDP order.
     pub lines: Vec<Line>,
     /// Payload types that mean something in this session, so that none comes to mean another thing.
-    payload_types: Vec<Assigned>,
+    payload_types: PayloadTypes,
     /// For mids of our own.
     next_mid: u32,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Assigned {
-    /// What it is, under the payload type that this session gives it.
-    format: Format,
-    rtx_pt: Option<u8>,
 }
 
 /// One m-line.
@@ -55,53 +55,6 @@ pub enum Place {
     Shown(Shown),
 }
 
-/// A player's m-line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Slot {
-    formats: Vec<Assigned>,
-    extensions: Vec<(u8, i32)>,
-    stream: Stream,
-    /// Whether it is for pictures.
-    pub video: bool,
-    /// The track that it shows.
-    pub showing: Option<u64>,
-}
-
-/// A track that we offered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shown {
-    /// Which.
-    pub track: u64,
-    publisher: String,
-    label: String,
-    formats: Vec<(u8, Assigned)>,
-    video: bool,
-    stream: Stream,
-    /// What the client can decode of it.
-    accepted: Option<Accepted>,
-    /// The client has refused the m-line: it stays so until the track is gone.
-    #[serde(default)]
-    refused: bool,
-}
-
-/// The RTP stream behind a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Stream {
-    route: u64,
-    ssrc: u32,
-    rtx_ssrc: u32,
-}
-
-/// What the client's answer said of an offered track.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Accepted {
-    payload_types: Vec<u8>,
-    extensions: Vec<(u8, i32)>,
-    /// It doesn't want it now.
-    #[serde(default)]
-    paused: bool,
-}
-
 /// A track that could be shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
@@ -113,35 +66,8 @@ pub struct Candidate<'a> {
     pub worker: u16,
 }
 
-/// Draws the numbers that a stream needs.
-pub trait Draw {
-    /// 64 bits.
-    fn draw(&mut self) -> u64;
-}
-
-impl<F: FnMut() -> u64> Draw for F {
-    fn draw(&mut self) -> u64 {
-        self()
-    }
-}
-
-impl Stream {
-    fn new(draw: &mut impl Draw) -> Self {
-        let [a, b, c, d, ..] = draw.draw().to_be_bytes();
-        // Never 0, which means a probe, and the repair stream right behind it.
-        let ssrc = u32::from_be_bytes([a, b, c, d]).clamp(1, u32::MAX - 1);
-        Self {
-            route: draw.draw(),
-            ssrc,
-            rtx_ssrc: ssrc + 1,
-        }
-    }
-}
-
 /// A codec, and either its retransmissions or redundancy around it.
 const PAYLOAD_TYPES_OF_A_TRACK: usize = 2;
-/// Bits that a subscriber may answer with for video; audio gets none.
-const VIDEO_FEEDBACK: [&str; 3] = ["nack", "nack pli", "ccm fir"];
 
 impl View {
     /// From the first offer: what it has is kept in order; what it wants to receive becomes slots.
@@ -151,14 +77,16 @@ impl View {
             let place = match section.media_kind() {
                 _ if section.rejected => Place::Free,
                 None if section.kind == SectionKind::Application => Place::Channel,
-                Some(kind) if section.direction != Direction::Inactive => match slot(section, kind, draw) {
-                    Some(slot) => Place::Slot(slot),
-                    None => Place::Free,
-                },
+                Some(kind) if section.direction != Direction::Inactive => {
+                    match Slot::new(section, kind, draw) {
+                        Some(slot) => Place::Slot(slot),
+                        None => Place::Free,
+                    }
+                }
                 _ => Place::Free,
             };
             if let Place::Slot(slot) = &place {
-                view.payload_types.extend(slot.formats.iter().cloned());
+                view.payload_types.learn(&slot.formats);
             }
             view.lines.push(Line {
                 mid: section.mid.clone(),
@@ -241,21 +169,22 @@ impl View {
     fn show(&mut self, candidate: &Candidate<'_>, draw: &mut impl Draw) {
         let track = candidate.track;
         if self
-            .free_payload_types()
+            .payload_types
+            .free()
             .nth(PAYLOAD_TYPES_OF_A_TRACK - 1)
             .is_none()
         {
             self.forget_payload_types();
         }
         // With every payload type in use by what is on stage, a codec that none of them means can't be shown.
-        let Some(main) = self.assign(&track.format, track.kind(), None) else {
+        let Some(main) = self.payload_types.assign(&track.format, track.kind(), None) else {
             return;
         };
         let mut formats = vec![(track.format.pt, main.clone())];
         // The blocks inside of RED name the publisher's payload type: only where that is ours too can it go as it is.
         // Elsewhere the data plane sends its primary block.
         if let Some(red) = track.red.as_ref().filter(|_| main.format.pt == track.format.pt) {
-            let mine = self.assign(red, Kind::Audio, Some(main.format.pt));
+            let mine = self.payload_types.assign(red, Kind::Audio, Some(main.format.pt));
             formats.extend(mine.map(|mine| (red.pt, mine)));
         }
         let video = track.kind() == Kind::Video;
@@ -292,53 +221,6 @@ impl View {
                 return mid;
             }
         }
-    }
-
-    /// Gives a codec its payload type in this session: what it has already, the publisher's own, or a free one. The last
-    /// ones go to codecs, not to retransmissions.
-    fn assign(&mut self, format: &Format, kind: Kind, inside: Option<u8>) -> Option<Assigned> {
-        let mut wanted = Format {
-            feedback: Vec::new(),
-            ..format.clone()
-        };
-        if let Some(pt) = inside {
-            wanted.fmtp = Some(format!("{pt}/{pt}"));
-        }
-        if kind == Kind::Video {
-            wanted.feedback = VIDEO_FEEDBACK.map(str::to_owned).to_vec();
-        }
-        if let Some(known) = self
-            .payload_types
-            .iter()
-            .find(|known| known.format.is_same(&wanted))
-        {
-            return Some(known.clone());
-        }
-        let wish = self.free_payload_types().find(|pt| *pt == format.pt);
-        wanted.pt = wish.or_else(|| self.free_payload_types().next())?;
-        let repair = self.free_payload_types().find(|pt| *pt != wanted.pt);
-        let assigned = Assigned {
-            rtx_pt: repair.filter(|_| kind == Kind::Video),
-            format: wanted,
-        };
-        self.payload_types.push(assigned.clone());
-        Some(assigned)
-    }
-
-    /// Best first. RFC 5761 §4: 64 to 95 look like RTCP; below 35 most are static (RFC 3551), and wished for at most.
-    fn free_payload_types(&self) -> impl Iterator<Item = u8> {
-        let mut used = [false; 128];
-        for known in &self.payload_types {
-            for pt in std::iter::once(known.format.pt).chain(known.rtx_pt) {
-                if let Some(slot) = used.get_mut(usize::from(pt)) {
-                    *slot = true;
-                }
-            }
-        }
-        (96..=127)
-            .chain(35..=63)
-            .chain([0, 8])
-            .filter(move |pt| !used[usize::from(*pt)])
     }
 
     /// What no m-line uses any more may mean something else from now on.
@@ -567,315 +449,5 @@ impl Line {
             }
             _ => {}
         }
-    }
-}
-
-fn slot(section: &Section, kind: Kind, draw: &mut impl Draw) -> Option<Slot> {
-    if section.direction == Direction::SendOnly {
-        return None;
-    }
-    let formats: Vec<Assigned> = section
-        .formats
-        .iter()
-        .filter(|format| format.codec().is_some_and(|c| super::codecs::kind_of(c) == kind))
-        .map(|format| {
-            let mut format = format.clone();
-            format
-                .feedback
-                .retain(|value| kind == Kind::Video && VIDEO_FEEDBACK.contains(&value.as_str()));
-            Assigned {
-                rtx_pt: section.rtx_of(format.pt).filter(|_| kind == Kind::Video),
-                format,
-            }
-        })
-        .collect();
-    if !formats.iter().any(|assigned| assigned.format.is_primary(kind)) {
-        return None;
-    }
-    Some(Slot {
-        formats,
-        extensions: known_extensions(section),
-        stream: Stream::new(draw),
-        video: kind == Kind::Video,
-        showing: None,
-    })
-}
-
-/// Rids belong to publishers; transport feedback is of no use without an estimate to feed.
-fn shown_to_viewers(kind: ExtensionKind) -> bool {
-    !matches!(
-        kind,
-        ExtensionKind::Rid | ExtensionKind::RepairedRid | ExtensionKind::TransportCc
-    )
-}
-
-/// Those that we know, each once.
-fn known_extensions(section: &Section) -> Vec<(u8, i32)> {
-    let mut all: Vec<(u8, i32)> = Vec::new();
-    for (id, uri) in &section.extensions {
-        let Some(kind) = extension_kind(uri).filter(|kind| shown_to_viewers(*kind)) else {
-            continue;
-        };
-        let kind = i32::from(kind);
-        if !all.iter().any(|(known, other)| known == id || *other == kind) {
-            all.push((*id, kind));
-        }
-    }
-    all
-}
-
-fn to_extensions(pairs: &[(u8, i32)]) -> Vec<Extension> {
-    pairs
-        .iter()
-        .filter_map(|(id, kind)| {
-            Some(Extension {
-                id: *id,
-                kind: (*kind).try_into().ok()?,
-            })
-        })
-        .collect()
-}
-
-impl Slot {
-    /// The player's own payload type for what a publisher sends.
-    fn fitting(&self, sent: &Format) -> Option<&Assigned> {
-        self.formats.iter().find(|assigned| sent.fits(&assigned.format))
-    }
-
-    fn route(&self, line: &Line, session: SessionId, candidate: &Candidate<'_>) -> Option<RouteSpec> {
-        let track = candidate.track;
-        let main = self.fitting(&track.format)?;
-        let mut payload_map = vec![map(track.format.pt, main)?];
-        // See [`View::show`]: as it is only where its blocks mean the same here.
-        let wraps_same = |a: &&Assigned| {
-            a.format.codec() == Some(Codec::Red)
-                && main.format.pt == track.format.pt
-                && wraps(&a.format, main.format.pt)
-        };
-        if let Some(red) = &track.red
-            && let Some(mine) = self.formats.iter().find(wraps_same)
-        {
-            payload_map.extend(map(red.pt, mine));
-        }
-        Some(self.stream.route(
-            line,
-            session,
-            candidate,
-            payload_map,
-            to_extensions(&self.extensions),
-            self.has_rtx(),
-        ))
-    }
-
-    fn has_rtx(&self) -> bool {
-        self.formats.iter().any(|assigned| assigned.rtx_pt.is_some())
-    }
-
-    /// In an offer of ours: it keeps its place and sends nothing.
-    fn rest(
-        &self,
-        lines: &mut Lines,
-        line: &Line,
-        transport: &LocalTransport,
-        setup: &str,
-        candidates: bool,
-    ) {
-        let fmt: Vec<String> = self
-            .formats
-            .iter()
-            .map(|assigned| assigned.format.pt.to_string())
-            .collect();
-        lines.media(&line.media, &line.proto, &fmt.join(" "), transport);
-        lines.transport(&line.mid, setup, transport, candidates);
-        lines.push("a=inactive");
-        lines.push("a=rtcp-mux");
-        self.formats
-            .iter()
-            .for_each(|assigned| lines.format(&assigned.format));
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn write(
-        &self,
-        lines: &mut Lines,
-        line: &Line,
-        section: &Section,
-        transport: &LocalTransport,
-        setup: &str,
-        candidates: bool,
-        stream_id: &str,
-    ) {
-        let pts = self
-            .formats
-            .iter()
-            .flat_map(|a| std::iter::once(a.format.pt).chain(a.rtx_pt));
-        let fmt: Vec<String> = pts.map(|pt| pt.to_string()).collect();
-        lines.media(&line.media, &line.proto, &fmt.join(" "), transport);
-        lines.transport(&line.mid, setup, transport, candidates);
-        lines.push("a=sendonly");
-        lines.push("a=rtcp-mux");
-        lines.push("a=rtcp-rsize");
-        let label = if self.video { "video0" } else { "audio0" };
-        lines.line(format_args!("a=msid:{stream_id} {label}"));
-        for assigned in &self.formats {
-            lines.format(&assigned.format);
-            let rtx = section
-                .formats
-                .iter()
-                .find(|format| Some(format.pt) == assigned.rtx_pt);
-            if let Some(rtx) = rtx {
-                lines.format(&Format {
-                    feedback: Vec::new(),
-                    ..rtx.clone()
-                });
-            }
-        }
-        for extension in to_extensions(&self.extensions) {
-            lines.line(format_args!(
-                "a=extmap:{} {}",
-                extension.id,
-                extension_uri(extension.kind)
-            ));
-        }
-        lines.stream(
-            self.stream.ssrc,
-            self.has_rtx().then_some(self.stream.rtx_ssrc),
-            stream_id,
-        );
-    }
-}
-
-fn map(from: u8, to: &Assigned) -> Option<PayloadMap> {
-    Some(PayloadMap {
-        from,
-        to: to.format.pt,
-        rtx_to: to.rtx_pt,
-        codec: to.format.codec()?,
-        clock_rate: to.format.clock_rate,
-    })
-}
-
-impl Stream {
-    fn route(
-        self,
-        line: &Line,
-        session: SessionId,
-        candidate: &Candidate<'_>,
-        payload_map: Vec<PayloadMap>,
-        extensions: Vec<Extension>,
-        rtx: bool,
-    ) -> RouteSpec {
-        RouteSpec {
-            route: RouteId(self.route),
-            session,
-            track: TrackId(candidate.track.track),
-            track_worker: WorkerId(candidate.worker),
-            // A single m-line may have none.
-            mid: if line.mid.is_empty() {
-                "0".into()
-            } else {
-                line.mid.clone()
-            },
-            kind: candidate.track.kind(),
-            ssrc: self.ssrc,
-            rtx_ssrc: rtx.then_some(self.rtx_ssrc),
-            payload_map,
-            extensions,
-            cname: candidate.publisher.to_owned(),
-        }
-    }
-}
-
-impl Shown {
-    fn accept(&mut self, section: &Section) {
-        let main = self.formats.first().map(|(_, assigned)| assigned.format.pt);
-        let receives = matches!(section.direction, Direction::RecvOnly | Direction::SendRecv);
-        let decodes = section.formats.iter().any(|format| Some(format.pt) == main);
-        self.refused = section.rejected;
-        self.accepted = (!section.rejected && decodes).then(|| {
-            let offered = |pt: &u8| {
-                let has = |a: &Assigned| a.format.pt == *pt || a.rtx_pt == Some(*pt);
-                self.formats.iter().any(|(_, assigned)| has(assigned))
-            };
-            Accepted {
-                payload_types: section
-                    .formats
-                    .iter()
-                    .map(|format| format.pt)
-                    .filter(offered)
-                    .collect(),
-                extensions: known_extensions(section),
-                paused: !receives,
-            }
-        });
-    }
-
-    fn route(&self, line: &Line, session: SessionId, candidate: &Candidate<'_>) -> Option<RouteSpec> {
-        let accepted = self.accepted.as_ref().filter(|accepted| !accepted.paused)?;
-        let takes = |pt: u8| accepted.payload_types.contains(&pt);
-        let mut rtx = false;
-        let mut payload_map = Vec::new();
-        for (from, assigned) in self
-            .formats
-            .iter()
-            .filter(|(_, assigned)| takes(assigned.format.pt))
-        {
-            let mut assigned = assigned.clone();
-            assigned.rtx_pt = assigned.rtx_pt.filter(|pt| takes(*pt));
-            rtx |= assigned.rtx_pt.is_some();
-            payload_map.extend(map(*from, &assigned));
-        }
-        let extensions = to_extensions(&accepted.extensions);
-        Some(
-            self.stream
-                .route(line, session, candidate, payload_map, extensions, rtx),
-        )
-    }
-
-    /// In an offer, or, with what the client's own offer can take, in an answer.
-    fn write(
-        &self,
-        lines: &mut Lines,
-        line: &Line,
-        transport: &LocalTransport,
-        setup: &str,
-        candidates: bool,
-        accepted: Option<&Accepted>,
-    ) {
-        let takes = |pt: &u8| accepted.is_none_or(|accepted| accepted.payload_types.contains(pt));
-        let formats = || {
-            self.formats
-                .iter()
-                .map(|(_, assigned)| assigned)
-                .filter(|assigned| takes(&assigned.format.pt))
-        };
-        let pts = formats().flat_map(|a| std::iter::once(a.format.pt).chain(a.rtx_pt.filter(takes)));
-        let fmt: Vec<String> = pts.map(|pt| pt.to_string()).collect();
-        lines.media(&line.media, &line.proto, &fmt.join(" "), transport);
-        lines.transport(&line.mid, setup, transport, candidates);
-        let is_paused = accepted.is_some_and(|accepted| accepted.paused);
-        lines.push(if is_paused { "a=inactive" } else { "a=sendonly" });
-        lines.push("a=rtcp-mux");
-        lines.push("a=rtcp-rsize");
-        lines.line(format_args!("a=msid:{} {}", self.publisher, self.label));
-        for assigned in formats() {
-            lines.format(&assigned.format);
-            if let Some(pt) = assigned.rtx_pt.filter(takes) {
-                lines.line(format_args!("a=rtpmap:{pt} rtx/{}", assigned.format.clock_rate));
-                lines.line(format_args!("a=fmtp:{pt} apt={}", assigned.format.pt));
-            }
-        }
-        for (id, kind) in own_extensions(if self.video { Kind::Video } else { Kind::Audio }) {
-            let is_theirs = |accepted: &Accepted| accepted.extensions.contains(&(*id, i32::from(*kind)));
-            if accepted.is_none_or(is_theirs) {
-                lines.line(format_args!("a=extmap:{id} {}", extension_uri(*kind)));
-            }
-        }
-        let rtx = self.formats.iter().any(|(_, assigned)| assigned.rtx_pt.is_some());
-        lines.stream(
-            self.stream.ssrc,
-            rtx.then_some(self.stream.rtx_ssrc),
-            &self.publisher,
-        );
     }
 }

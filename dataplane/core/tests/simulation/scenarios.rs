@@ -269,7 +269,11 @@ fn a_keyframe_is_asked_for_when_the_viewer_can_take_it_and_not_before() {
     let asked = &world.clients[publisher].keyframe_requests;
     assert_eq!(asked.len(), 1, "one request, and it was not spent in vain");
     // A check and its response, three flights of DTLS, and the request's own way: five to six times 100 ms.
-    assert!(asked[0] - joined >= Duration::from_millis(500), "{:?}", asked[0] - joined);
+    assert!(
+        asked[0] - joined >= Duration::from_millis(500),
+        "{:?}",
+        asked[0] - joined
+    );
     world.film(publisher, ssrc, 1090, 10, 1000);
     world.run(SECOND);
     assert_eq!(world.clients[viewer].got[&route.ssrc].len(), 30);
