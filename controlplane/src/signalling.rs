@@ -258,7 +258,7 @@ fn log(notice: &Notice) {
         Notice::RoomClosed(room) => tracing::debug!(%room, "room closed"),
         Notice::ShardReady { name, sessions } => tracing::info!(name, sessions, "data plane ready"),
         Notice::ShardLost { name, sessions: 0 } => {
-            tracing::info!(name, "data plane gone, no session with it")
+            tracing::info!(name, "data plane gone, no session with it");
         }
         Notice::ShardLost { name, sessions } => {
             tracing::warn!(name, sessions, "data plane lost, its sessions with it");
