@@ -224,6 +224,7 @@ impl Rooms {
             routes: HashMap::new(),
             negotiation: Negotiation::Idle,
             stale: false,
+            renegotiated: Vec::new(),
             seen: true,
             state,
         };

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use weever_proto::{
-    DtlsRole, Fingerprint, IceCredentials, RouteId, RouteSpec, SessionId, SessionSpec, WorkerId, limits,
+    Command, DtlsRole, Fingerprint, IceCredentials, RouteId, RouteSpec, SessionId, SessionSpec, WorkerId,
+    limits,
 };
 
 use super::api::{RequestId, SessionKey, ShardId};
@@ -34,6 +35,8 @@ pub(super) struct Session {
     pub(super) negotiation: Negotiation,
     /// The stage has changed since the last offer.
     pub(super) stale: bool,
+    /// What a publisher's last renegotiation commanded: a connection that broke may have lost it.
+    pub(super) renegotiated: Vec<Command>,
     /// Named in the snapshot that is being received.
     pub(super) seen: bool,
     pub(super) state: State,

@@ -145,6 +145,12 @@ impl Rooms {
                 command(shard, restart, effects);
             }
             if snapshot.spec.state != session.state.encode() {
+                let version = State::decode(&snapshot.spec.state).map(|state| state.sdp_version);
+                if version != Some(session.state.sdp_version) {
+                    for lost in session.renegotiated.clone() {
+                        command(shard, lost, effects);
+                    }
+                }
                 self.save(id, effects);
             }
             self.ready(now, id, effects);
@@ -181,6 +187,7 @@ impl Rooms {
             negotiation: Negotiation::Idle,
             // An offer may have been lost with the old control plane, or its answer: it is made again.
             stale: offered,
+            renegotiated: Vec::new(),
             seen: true,
             state,
         };

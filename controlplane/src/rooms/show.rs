@@ -384,8 +384,11 @@ impl Rooms {
             receive,
             extensions: made.extensions,
         };
-        command(shard, update, effects);
-        self.say_sdp(id, "SDP_ANSWER", &made.text, effects);
+        let text = format!("SDP_ANSWER {}", made.text);
+        session.renegotiated = vec![update, Command::SendText { session: id, text }];
+        for told in session.renegotiated.clone() {
+            command(shard, told, effects);
+        }
         self.save(id, effects);
         if changed {
             self.refresh_room(now, &room, effects);

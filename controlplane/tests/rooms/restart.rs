@@ -158,6 +158,21 @@ fn commands_that_a_broken_connection_lost_are_given_again() {
 }
 
 #[test]
+fn a_publishers_renegotiation_that_a_broken_connection_lost_is_told_again() {
+    let mut bench = Bench::new();
+    let (alice, ..) = bench.enter(Role::Publisher, "alice", &offers::speaker());
+    bench.open_channel(alice);
+    let both = format!("SDP_OFFER {}", offers::browser_publisher(&["VP8"]));
+    redial(&mut bench, |bench| bench.say(alice, &both));
+    assert_eq!(bench.held[&alice].spec.receive.len(), 2);
+    assert!(!bench.held[&alice].spec.extensions.is_empty());
+    assert!(bench.hear(alice).unwrap().starts_with("SDP_ANSWER"));
+    // What arrived is not told twice.
+    redial(&mut bench, |_| {});
+    assert_eq!(bench.hear(alice), None);
+}
+
+#[test]
 fn a_session_that_was_made_while_the_connection_broke_is_answered() {
     let mut bench = Bench::new();
     bench.obliging = false;
