@@ -23,7 +23,7 @@ impl<F: FnMut() -> u64> Draw for F {
 /// The RTP stream behind a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stream {
-    pub(super) route: u64,
+    route: u64,
     pub(super) ssrc: u32,
     pub(super) rtx_ssrc: u32,
 }
