@@ -40,7 +40,7 @@ impl Rooms {
         }
         if tell == Tell::Shard {
             if let Some(shard) = self.shards.get_mut(&session.shard) {
-                shard.is_closing(id);
+                shard.begins_closing(id);
             }
             command(session.shard, Command::CloseSession { session: id }, effects);
         }

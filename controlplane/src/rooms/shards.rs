@@ -59,7 +59,7 @@ impl Shard {
         self.lost.is_none()
     }
 
-    pub(super) fn is_closing(&mut self, session: SessionId) {
+    pub(super) fn begins_closing(&mut self, session: SessionId) {
         self.closing.insert(session);
     }
 
