@@ -1,22 +1,69 @@
 //! The command line.
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-const EXAMPLES: &str = "\
+use crate::scenario::capacity::Ramp;
+use crate::scenario::churn::Churn;
+use crate::scenario::soak::Soak;
+
+pub(crate) const SCENARIOS: [&str; 5] = ["broadcast", "conference", "churn", "capacity", "soak"];
+
+const TARGETS: &str = "\
+Where to:
+  a Weever, with its control channel     --server http://localhost:8443 --room load
+  any WHIP/WHEP server                   --whip URL --whep URL, where {n} becomes the viewer's number and {p} the publisher's";
+
+const TOP: &str = "\
 Examples:
-  One publisher, one viewer, ten seconds, against a Weever on this machine:
-    weever-loadgen broadcast --whip http://localhost:8443/pub/load/source \\
-        --whep http://localhost:8443/sub/load/viewer{n}
+  weever-loadgen broadcast --server http://localhost:8443 --viewers 100
+  weever-loadgen capacity --server http://localhost:8443 --server-pid $(pgrep -ox weever) --bitrate 3000
+  weever-loadgen broadcast --whip http://localhost:1985/rtc/v1/whip/?app=live\\&stream=a \\
+      --whep http://localhost:1985/rtc/v1/whep/?app=live\\&stream=a\\&viewer={n} --codec h264
 
+`weever-loadgen SUBCOMMAND --help` says more. Exit code 1: a viewer failed, or a bound that was given broke.";
+
+const BROADCAST: &str = "\
+Examples:
   A hundred viewers for half a minute, and what each forwarded packet costs the server:
-    weever-loadgen broadcast --whip http://localhost:8443/pub/load/source \\
-        --whep http://localhost:8443/sub/load/viewer{n} \\
-        --viewers 100 --seconds 30 --server-pid $(pgrep -ox weever)
+    weever-loadgen broadcast --server http://localhost:8443 --viewers 100 --seconds 30 \\
+        --server-pid $(pgrep -ox weever)
 
-  The same for a program:  ... --json | jq .loss_percent
+  A thousand, the generator on core 1, failing when more than 0.1 % is lost or p99 is above 20 ms:
+    weever-loadgen broadcast --server http://localhost:8443 --viewers 1000 --join-rate 200 --pin 1 \\
+        --max-loss 0.1 --max-delay 20
 
-The generator shares the machine's cores with a server on it: look at its own CPU in the report before you
-believe the server's limit. Each viewer has a socket of its own: raise `ulimit -n` above twice their number.";
+  Another server, with a token, for a program:
+    weever-loadgen broadcast --whip https://host/whip/a --whep https://host/whep/a?{n} --token T --json | jq .loss_percent";
+
+const CONFERENCE: &str = "\
+Examples:
+  Ten people, each seeing and hearing the nine others:
+    weever-loadgen conference --server http://localhost:8443 --viewers 10 --audio --bitrate 500
+
+  The same on a server where each publisher is watched by a session of its own:
+    weever-loadgen conference --whip http://host/whip/room-{p} --whep http://host/whep/room-{p}?{n} --viewers 10";
+
+const CHURN: &str = "\
+Example:
+  200 viewers, of which half come and go, staying 10 s on average (10 joins and 10 leaves a second):
+    weever-loadgen churn --server http://localhost:8443 --viewers 200 --share 50 --stay 10 --seconds 60";
+
+const CAPACITY: &str = "\
+Examples:
+  How many viewers of 3 Mbit/s a Weever on core 0 carries, generated on core 1:
+    weever-loadgen capacity --server http://localhost:8443 --bitrate 3000 --pin 1 \\
+        --server-pid $(pgrep -ox weever) --step 200 --html capacity.html
+
+  By other bounds:  ... --max-loss 0.01 --max-delay 5 --max-server-cpu 80
+
+Viewers are added until a bound breaks; then the largest good number is searched, and confirmed by a longer stage. The
+generator's own limits (a thread at 90 % of a core, a socket that dropped) count as broken bounds, and are named.";
+
+const SOAK: &str = "\
+Example:
+  Eight hours in intervals of five minutes; fails when memory grows by more than 5 MiB an hour:
+    weever-loadgen soak --server http://localhost:8443 --viewers 500 --seconds 28800 --interval 300 \\
+        --server-pid $(pgrep -ox weever) --max-growth 5 --html soak.html";
 
 /// All subcommands and flags.
 pub(crate) fn command() -> Command {
@@ -25,73 +72,315 @@ pub(crate) fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(broadcast())
+        .after_help(TOP)
+        .subcommand(
+            scenario("broadcast", "Few publish, many watch", BROADCAST)
+                .arg(viewers("1"))
+                .arg(seconds("10")),
+        )
+        .subcommand(
+            scenario(
+                "conference",
+                "Everybody publishes and watches everybody else",
+                CONFERENCE,
+            )
+            .arg(viewers("4").help("How many take part"))
+            .arg(seconds("10")),
+        )
+        .subcommand(
+            scenario("churn", "Viewers come and go while others watch", CHURN)
+                .arg(viewers("100"))
+                .arg(seconds("30"))
+                .arg(decimal("stay", "SECONDS", "How long one stays on average").default_value("10"))
+                .arg(number(
+                    "share",
+                    "100",
+                    "PERCENT",
+                    "Viewers that come and go; the others stay",
+                    0..=100,
+                )),
+        )
+        .subcommand(
+            scenario(
+                "capacity",
+                "How many viewers it carries before a bound breaks",
+                CAPACITY,
+            )
+            .arg(viewers("10000").help("At most so many"))
+            .arg(number(
+                "start",
+                "100",
+                "N",
+                "Viewers of the first stage",
+                1..=20_000,
+            ))
+            .arg(number(
+                "step",
+                "100",
+                "N",
+                "Viewers that each stage adds",
+                1..=20_000,
+            ))
+            .arg(seconds("5").help("Length of a stage"))
+            .arg(long("confirm", "20", "SECONDS", "Length of the last stage"))
+            .arg(number(
+                "precision",
+                "2",
+                "PERCENT",
+                "How exact the number is to be",
+                1..=50,
+            ))
+            .mut_arg("max-loss", |arg| arg.default_value("0.1"))
+            .mut_arg("max-delay", |arg| arg.default_value("20"))
+            .mut_arg("max-join", |arg| arg.default_value("2000")),
+        )
+        .subcommand(
+            scenario(
+                "soak",
+                "A long run in intervals, and whether anything grows",
+                SOAK,
+            )
+            .arg(viewers("100"))
+            .arg(seconds("3600"))
+            .arg(long("interval", "60", "SECONDS", "Length of one measurement"))
+            .arg(decimal(
+                "max-growth",
+                "MIB",
+                "Fail above it: the server's memory, MiB an hour",
+            )),
+        )
 }
 
-fn broadcast() -> Command {
-    Command::new("broadcast")
-        .about("One publisher and many viewers")
-        .after_help(EXAMPLES)
-        .arg(text("whip", "URL", "WHIP endpoint that the publisher posts to").required(true))
-        .arg(
-            text(
-                "whep",
-                "URL",
-                "WHEP endpoint that viewers post to; {n} becomes the viewer's number",
-            )
-            .required(true),
+fn scenario(name: &'static str, about: &'static str, examples: &'static str) -> Command {
+    Command::new(name)
+        .about(about)
+        .after_help(format!("{TARGETS}\n\n{examples}"))
+        .args(target())
+        .args(publishing())
+        .args(watching())
+        .args(generator())
+        .args(bounds())
+}
+
+fn target() -> Vec<Arg> {
+    let text = |name, value, help| text(name, value, help).help_heading("Target");
+    vec![
+        text(
+            "server",
+            "URL",
+            "A Weever: viewers open the control channel and get all publishers' tracks",
+        ),
+        text("room", "NAME", "Room on that Weever").default_value("load"),
+        text("whip", "URL", "WHIP endpoint that publishers post to"),
+        text("whep", "URL", "WHEP endpoint that viewers post to"),
+        text("token", "TOKEN", "Bearer token of every request"),
+        text(
+            "header",
+            "NAME: VALUE",
+            "Header of every request; may be given several times",
         )
-        .arg(text("token", "TOKEN", "Bearer token of every request"))
-        .arg(number("viewers", "1", "How many viewers").value_parser(value_parser!(u32).range(1..=20_000)))
-        .arg(
-            number("seconds", "10", "How long to measure, seconds")
-                .value_parser(value_parser!(u64).range(1..=86_400)),
+        .action(ArgAction::Append),
+        text("ca", "FILE", "PEM certificates to trust besides the system's"),
+        flag("insecure", "Take any TLS certificate").help_heading("Target"),
+        text(
+            "server-pid",
+            "PID",
+            "The server's process here: its CPU and memory, with its children's",
         )
-        .arg(number("bitrate", "1000", "Video, kbit/s").value_parser(value_parser!(u32).range(50..=100_000)))
-        .arg(number("fps", "30", "Frames per second").value_parser(value_parser!(u32).range(1..=240)))
-        .arg(
-            number("packet-size", "1100", "Largest RTP payload, bytes")
-                .value_parser(value_parser!(u16).range(64..=1200)),
+        .value_parser(value_parser!(u32)),
+        text(
+            "server-metrics",
+            "URL",
+            "The server's Prometheus metrics: its CPU and memory, when it runs elsewhere",
+        ),
+    ]
+}
+
+fn publishing() -> Vec<Arg> {
+    vec![
+        number("publishers", "1", "N", "How many publish", 1..=1000),
+        text("codec", "CODEC", "vp8, vp9, h264 or av1").default_value("vp8"),
+        number("bitrate", "1000", "KBIT", "Video, kbit/s", 50..=100_000),
+        number("fps", "30", "N", "Frames per second", 1..=240),
+        number("packet-size", "1100", "BYTES", "Largest RTP payload", 64..=1200),
+        flag(
+            "paced",
+            "Spread a frame's packets over its interval instead of sending them at once",
+        ),
+        flag("audio", "Also Opus, 50 packets a second"),
+        flag("no-video", "Only audio"),
+        Arg::new("seed")
+            .long("seed")
+            .value_name("N")
+            .default_value("1")
+            .value_parser(value_parser!(u64))
+            .help("Seed of everything random: the same seed gives the same media"),
+    ]
+    .into_iter()
+    .map(|arg| arg.help_heading("Publishers"))
+    .collect()
+}
+
+fn watching() -> Vec<Arg> {
+    vec![
+        number(
+            "join-rate",
+            "50",
+            "N",
+            "Viewers that join in a second",
+            1..=10_000,
+        ),
+        text(
+            "verify",
+            "SHARE",
+            "Packets that viewers authenticate, decrypt and measure: all, none or a share",
         )
-        .arg(
-            Arg::new("audio")
-                .long("audio")
-                .action(ArgAction::SetTrue)
-                .help("Also an Opus-sized audio track, 50 packets a second"),
-        )
-        .arg(
-            number("join-rate", "50", "Viewers that join in a second")
-                .value_parser(value_parser!(u32).range(1..=10_000)),
-        )
-        .arg(
-            number("threads", "2", "Threads of the generator")
-                .value_parser(value_parser!(u16).range(1..=256)),
-        )
-        .arg(number("seed", "1", "Seed of the media's sizes and bytes").value_parser(value_parser!(u64)))
-        .arg(
-            text(
-                "server-pid",
-                "PID",
-                "The server's process here: its CPU and memory, with its children's",
-            )
-            .value_parser(value_parser!(u32)),
-        )
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("Report as JSON instead of as a table"),
-        )
+        .default_value("5%"),
+        flag(
+            "no-nack",
+            "Don't ask for lost packets, and offer no retransmission",
+        ),
+    ]
+    .into_iter()
+    .map(|arg| arg.help_heading("Viewers"))
+    .collect()
+}
+
+fn generator() -> Vec<Arg> {
+    vec![
+        number(
+            "threads",
+            "1",
+            "N",
+            "Threads that viewers are spread over",
+            1..=256,
+        ),
+        text(
+            "pin",
+            "CORES",
+            "Cores of the generator, like 1 or 2,3 or 4-7; its threads take them in turn",
+        ),
+        flag("json", "Report as JSON instead of as a table"),
+        text("html", "FILE", "Also a page with plots"),
+    ]
+    .into_iter()
+    .map(|arg| arg.help_heading("Generator"))
+    .collect()
+}
+
+fn bounds() -> Vec<Arg> {
+    [
+        ("max-loss", "PERCENT", "Packets that never came"),
+        ("max-delay", "MS", "p99 of the delay through the server"),
+        ("max-join", "MS", "p99 from POST to the end of the handshake"),
+        (
+            "max-server-cpu",
+            "PERCENT",
+            "CPU of the server's busiest process, of one core",
+        ),
+        ("max-freezes", "N", "Freezes in a minute of each viewer"),
+    ]
+    .into_iter()
+    .map(|(name, value, help)| decimal(name, value, help).help_heading("Bounds (exit code 1 above them)"))
+    .collect()
 }
 
 fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
-fn number(name: &'static str, default: &'static str, help: &'static str) -> Arg {
-    Arg::new(name)
-        .long(name)
-        .value_name("N")
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+fn decimal(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    text(name, value, help).value_parser(not_negative)
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err("give a number that is not below 0".into()),
+    }
+}
+
+fn number(
+    name: &'static str,
+    default: &'static str,
+    value: &'static str,
+    help: &'static str,
+    range: std::ops::RangeInclusive<i64>,
+) -> Arg {
+    text(name, value, help)
         .default_value(default)
-        .help(help)
+        .value_parser(value_parser!(u32).range(range))
+}
+
+fn long(name: &'static str, default: &'static str, value: &'static str, help: &'static str) -> Arg {
+    text(name, value, help)
+        .default_value(default)
+        .value_parser(value_parser!(u64).range(2..=2_592_000))
+}
+
+fn viewers(default: &'static str) -> Arg {
+    number("viewers", default, "N", "How many watch", 1..=100_000)
+}
+
+fn seconds(default: &'static str) -> Arg {
+    long("seconds", default, "SECONDS", "How long to measure")
+}
+
+fn get<T: Copy + Default + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T {
+    matches.get_one::<T>(name).copied().unwrap_or_default()
+}
+
+pub(crate) fn churn(matches: &ArgMatches) -> Churn {
+    Churn {
+        stay: get(matches, "stay"),
+        share_percent: get(matches, "share"),
+    }
+}
+
+pub(crate) fn ramp(matches: &ArgMatches) -> Ramp {
+    Ramp {
+        start: get(matches, "start"),
+        step: get(matches, "step"),
+        stage_seconds: get(matches, "seconds"),
+        confirm_seconds: get(matches, "confirm"),
+        precision: get(matches, "precision"),
+    }
+}
+
+pub(crate) fn soak(matches: &ArgMatches) -> Soak {
+    Soak {
+        interval: get(matches, "interval"),
+        growth_max: matches.get_one::<f64>("max-growth").copied(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_scenario_has_its_defaults_and_examples() {
+        for name in SCENARIOS {
+            let matches = command()
+                .try_get_matches_from(["weever-loadgen", name, "--server", "http://localhost:1"])
+                .unwrap();
+            assert_eq!(matches.subcommand_name(), Some(name));
+            let mut command = command();
+            let help = command
+                .find_subcommand_mut(name)
+                .unwrap()
+                .render_help()
+                .to_string();
+            assert!(help.contains("Example") && help.contains("--server"), "{name}");
+        }
+    }
 }

@@ -1,135 +1,145 @@
-//! One WebRTC client: a str0m `Rtc` on a socket of its own, joined by WHIP or WHEP.
+//! A publisher's WebRTC client: a str0m `Rtc` on a socket of its own, joined by WHIP.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use reqwest::Url;
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use str0m::change::SdpAnswer;
 use str0m::crypto::dtls::DtlsCert;
-use str0m::media::{Direction, MediaKind, Mid};
+use str0m::format::Codec as RtcCodec;
+use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 use thiserror::Error;
 use tokio::net::UdpSocket;
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
-use crate::http::{self, HttpError, Url};
+use crate::media::Codec;
+use crate::signal::{Reply, Session, Signal, SignalError};
 
 /// Largest datagram on a path with Ethernet's MTU, with room.
 const MAX_DATAGRAM: usize = 2048;
 /// About a second of a busy stream.
-const RECEIVE_BUFFER: usize = 1024 * 1024;
+const SOCKET_BUFFER: usize = 1024 * 1024;
 /// Datagrams that one client may take before the others of its thread get their turn.
 const TURNS: u32 = 64;
-/// How much of an error's body is shown.
-const SHOWN: usize = 300;
+/// How often str0m tells what was asked for again.
+const STATS: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Error)]
 pub(crate) enum ClientError {
     #[error(transparent)]
-    Http(#[from] HttpError),
-    #[error("POST {path} was answered {status}: {detail}")]
-    Refused {
-        path: String,
-        status: u16,
-        detail: String,
-    },
+    Signal(#[from] SignalError),
     #[error("the answer has no {0}")]
     Missing(&'static str),
+    #[error("the server does not take {0}")]
+    Codec(&'static str),
     #[error("the answer's SDP is not usable: {0}")]
     Sdp(String),
     #[error("UDP socket: {0} (if it says too many open files, raise `ulimit -n`)")]
     Socket(#[from] io::Error),
     #[error("WebRTC: {0}")]
     Rtc(#[from] RtcError),
+    #[error("no handshake within {seconds} s: do the server's candidates lead to it?", seconds = CONNECT.as_secs())]
+    NotConnected,
+    #[error("the server closed the session")]
+    Closed,
 }
 
-/// What a client asks for.
+/// What a client publishes.
 pub(crate) struct Request<'a> {
     pub(crate) endpoint: &'a Url,
-    pub(crate) token: Option<&'a str>,
-    pub(crate) direction: Direction,
+    pub(crate) video: Option<Codec>,
     pub(crate) audio: bool,
+    /// Whole frames are written, and str0m makes packets of them; else packets are.
+    pub(crate) frames: bool,
     pub(crate) certificate: &'a DtlsCert,
 }
 
 /// A joined client.
 pub(crate) struct Client {
     pub(crate) rtc: Box<Rtc>,
-    pub(crate) video: Mid,
-    pub(crate) audio: Option<Mid>,
+    pub(crate) video: Option<(Mid, Pt)>,
+    pub(crate) audio: Option<(Mid, Pt)>,
     /// Datagrams that the socket did not take.
     pub(crate) send_drops: u64,
     socket: UdpSocket,
     local: SocketAddr,
     remote: SocketAddr,
-    session: Url,
-    token: Option<String>,
+    session: Session,
     buffer: Box<[u8; MAX_DATAGRAM]>,
     turns: u32,
 }
 
 impl Client {
-    /// POSTs an offer and takes the answer; ICE and DTLS follow in [`Self::next`].
-    pub(crate) async fn join(request: &Request<'_>) -> Result<Self, ClientError> {
-        let mut rtc = Box::new(
-            Rtc::builder()
-                .set_rtp_mode(true)
-                .clear_codecs()
-                .enable_vp8(true)
-                .enable_opus(true, false)
-                .set_dtls_cert(request.certificate.clone())
-                .build(Instant::now()),
-        );
+    /// POSTs an offer and takes the answer; ICE and DTLS follow in [`Self::next`]. `via` is asked for the address to send
+    /// to instead of the server's.
+    pub(crate) async fn join(
+        signal: &Signal,
+        request: &Request<'_>,
+        via: impl FnOnce(SocketAddr) -> io::Result<SocketAddr>,
+    ) -> Result<Self, ClientError> {
+        let mut rtc = Box::new(build(request));
         let mut changes = rtc.sdp_api();
-        let stream = Some("loadgen".to_owned());
+        let stream = || Some("loadgen".to_owned());
+        let direction = Direction::SendOnly;
         let audio = request
             .audio
-            .then(|| changes.add_media(MediaKind::Audio, request.direction, stream.clone(), None, None));
-        let video = changes.add_media(MediaKind::Video, request.direction, stream, None, None);
+            .then(|| changes.add_media(MediaKind::Audio, direction, stream(), None, None));
+        let video = request
+            .video
+            .map(|_| changes.add_media(MediaKind::Video, direction, stream(), None, None));
         let (offer, pending) = changes.apply().ok_or(ClientError::Missing("offer"))?;
 
-        let response = http::request(
-            "POST",
-            request.endpoint,
-            request.token,
-            Some(&offer.to_sdp_string()),
-        )
-        .await?;
-        if !matches!(response.status, 200 | 201) {
-            let detail = response.body.chars().take(SHOWN).collect();
-            return Err(ClientError::Refused {
-                path: request.endpoint.path.clone(),
-                status: response.status,
-                detail,
-            });
-        }
-        let location = response
-            .header("location")
-            .ok_or(ClientError::Missing("Location"))?;
-        let session = request.endpoint.join(location)?;
-        let (answer, remote) = with_one_candidate(&response.body)?;
+        let (reply, session) = signal.post(request.endpoint, offer.to_sdp_string()).await?;
+        let Reply::Answer(answer) = reply else {
+            return Err(ClientError::Sdp("the server offers instead of answering".into()));
+        };
+        let address = first_address(&answer)?;
+        let remote = via(address)?;
+        let answer = with_candidate(&answer, remote);
         let (socket, local) = open(remote).await?;
         let candidate = Candidate::host(local, "udp").map_err(|error| ClientError::Sdp(error.to_string()))?;
         rtc.add_local_candidate(candidate);
         let answer =
             SdpAnswer::from_sdp_string(&answer).map_err(|error| ClientError::Sdp(error.to_string()))?;
         rtc.sdp_api().accept_answer(pending, answer)?;
-        Ok(Self {
+        let mut client = Self {
             rtc,
-            video,
-            audio,
+            video: None,
+            audio: None,
             send_drops: 0,
             socket,
             local,
             remote,
             session,
-            token: request.token.map(str::to_owned),
             buffer: Box::new([0; MAX_DATAGRAM]),
             turns: 0,
-        })
+        };
+        client.video = video
+            .zip(request.video)
+            .map(|(mid, codec)| client.pt(mid, codec))
+            .transpose()?;
+        client.audio = audio.map(|mid| client.pt(mid, Codec::Opus)).transpose()?;
+        Ok(client)
+    }
+
+    /// The payload type that the server takes for a codec.
+    fn pt(&self, mid: Mid, codec: Codec) -> Result<(Mid, Pt), ClientError> {
+        let media = self.rtc.media(mid).ok_or(ClientError::Missing("m-line"))?;
+        let params = self.rtc.codec_config().params();
+        let is_wanted = |pt: &Pt| {
+            let spec = params
+                .iter()
+                .find(|params| params.pt() == *pt)
+                .map(|params| params.spec());
+            spec.is_some_and(|spec| spec.codec == rtc_codec(codec))
+        };
+        let pt = media.remote_pts().iter().copied().find(is_wanted);
+        Ok((mid, pt.ok_or(ClientError::Codec(codec.name()))?))
     }
 
     /// The next event, `None` when there is none before `until`.
@@ -189,32 +199,61 @@ impl Client {
     }
 
     /// DELETEs the session. Whether the server still knows it does not matter.
-    pub(crate) async fn leave(self) -> Result<(), ClientError> {
-        http::request("DELETE", &self.session, self.token.as_deref(), None).await?;
-        Ok(())
+    pub(crate) async fn leave(self, signal: &Signal) -> Result<(), ClientError> {
+        Ok(signal.delete(&self.session).await?)
     }
 }
 
-/// The answer with only its first UDP candidate, since one socket is connected to one address.
-fn with_one_candidate(answer: &str) -> Result<(String, SocketAddr), ClientError> {
-    let mut chosen: Option<(String, SocketAddr)> = None;
+fn rtc_codec(codec: Codec) -> RtcCodec {
+    match codec {
+        Codec::Vp8 => RtcCodec::Vp8,
+        Codec::Vp9 => RtcCodec::Vp9,
+        Codec::H264 => RtcCodec::H264,
+        Codec::Av1 => RtcCodec::Av1,
+        Codec::Opus => RtcCodec::Opus,
+    }
+}
+
+fn build(request: &Request<'_>) -> Rtc {
+    let config = RtcConfig::new()
+        .set_rtp_mode(!request.frames)
+        .set_stats_interval(Some(STATS))
+        .set_dtls_cert(request.certificate.clone())
+        .clear_codecs()
+        .enable_opus(request.audio, false);
+    let config = match request.video {
+        Some(Codec::Vp8) => config.enable_vp8(true),
+        Some(Codec::Vp9) => config.enable_vp9(true),
+        Some(Codec::H264) => config.enable_h264(true),
+        Some(Codec::Av1) => config.enable_av1(true),
+        Some(Codec::Opus) | None => config,
+    };
+    config.build(Instant::now())
+}
+
+/// The first UDP candidate of an answer: one socket is connected to one address.
+fn first_address(answer: &str) -> Result<SocketAddr, ClientError> {
+    answer
+        .lines()
+        .filter_map(|line| line.strip_prefix("a=candidate:"))
+        .find_map(udp_address)
+        .ok_or(ClientError::Missing("UDP candidate"))
+}
+
+/// The answer with this candidate instead of its own.
+fn with_candidate(answer: &str, address: SocketAddr) -> String {
     let mut kept = String::with_capacity(answer.len());
-    for line in answer.lines() {
-        if let Some(candidate) = line.strip_prefix("a=candidate:") {
-            let Some(address) = udp_address(candidate) else {
-                continue;
-            };
-            match &chosen {
-                Some((first, _)) if first != candidate => continue,
-                Some(_) => {}
-                None => chosen = Some((candidate.to_owned(), address)),
-            }
-        }
+    for line in answer.lines().filter(|line| !line.starts_with("a=candidate:")) {
         kept.push_str(line);
         kept.push_str("\r\n");
+        if line.starts_with("a=ice-pwd:") {
+            let (ip, port) = (address.ip(), address.port());
+            kept.push_str(&format!(
+                "a=candidate:1 1 udp 2130706431 {ip} {port} typ host\r\n"
+            ));
+        }
     }
-    let (_, address) = chosen.ok_or(ClientError::Missing("UDP candidate"))?;
-    Ok((kept, address))
+    kept
 }
 
 /// RFC 8839 §5.1: foundation, component, transport, priority, address, port.
@@ -241,7 +280,8 @@ async fn open(remote: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
     )?;
     socket.set_nonblocking(true)?;
     // More than the system's limit is cut to it, silently.
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.bind(&SocketAddr::new(any, 0).into())?;
     let socket = UdpSocket::from_std(socket.into())?;
     socket.connect(remote).await?;
@@ -259,15 +299,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_udp_candidate_stays() {
-        let answer = "v=0\r\na=candidate:1 1 tcp 1 10.0.0.1 9 typ host tcptype passive\r\n\
+    fn the_first_udp_candidate_is_taken() {
+        let answer = "v=0\r\na=ice-pwd:x\r\na=candidate:1 1 tcp 1 10.0.0.1 9 typ host tcptype passive\r\n\
                       a=candidate:2 1 udp 9 127.0.0.1 8443 typ host\r\na=candidate:3 1 UDP 8 ::1 8443 typ host\r\n\
                       m=video\r\na=candidate:2 1 udp 9 127.0.0.1 8443 typ host\r\n";
-        let (kept, address) = with_one_candidate(answer).unwrap();
-        assert_eq!(address, "127.0.0.1:8443".parse().unwrap());
-        assert_eq!(kept.matches("a=candidate:").count(), 2);
-        assert!(!kept.contains("::1") && !kept.contains("tcp"));
-        assert!(with_one_candidate("v=0\r\n").is_err());
+        assert_eq!(first_address(answer).unwrap(), "127.0.0.1:8443".parse().unwrap());
+        let kept = with_candidate(answer, "127.0.0.1:9".parse().unwrap());
+        assert_eq!(kept.matches("a=candidate:").count(), 1);
+        assert!(kept.contains("127.0.0.1 9 typ host") && !kept.contains("::1") && !kept.contains("tcp"));
+        assert!(first_address("v=0\r\n").is_err());
     }
 
     #[test]

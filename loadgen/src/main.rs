@@ -3,19 +3,35 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::ArgMatches;
 
-use crate::broadcast::Settings;
+use crate::load::Load;
+use crate::report::Report;
+use crate::scenario::{broadcast, capacity, churn, conference, soak};
 
 mod arguments;
-mod broadcast;
+mod audience;
+mod bounds;
 mod client;
-mod http;
+mod clock;
+mod counts;
+mod load;
+mod measurement;
 mod media;
+mod peer;
 mod process;
+mod progress;
+mod proof;
 mod publisher;
-mod quantiles;
+mod publishers;
 mod report;
+mod run;
+mod scenario;
+mod sdp;
+mod shard;
+mod signal;
+mod target;
 mod viewer;
 
 #[global_allocator]
@@ -24,8 +40,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let matches = arguments::command().get_matches();
     let outcome = match matches.subcommand() {
-        Some(("broadcast", matches)) => run_broadcast(matches),
-        _ => Ok(ExitCode::FAILURE),
+        Some((name, matches)) => run(name, matches),
+        None => Ok(ExitCode::FAILURE),
     };
     outcome.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "weever-loadgen: {error:#}");
@@ -33,23 +49,49 @@ fn main() -> ExitCode {
     })
 }
 
-fn run_broadcast(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let settings = Settings::from_matches(matches)?;
+fn run(name: &str, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let scenario = arguments::SCENARIOS
+        .into_iter()
+        .find(|known| *known == name)
+        .unwrap_or_default();
+    let load = Load::from_matches(scenario, matches)?;
+    // Threads inherit it; those of viewers choose one core each.
+    if !load.cpus.is_empty() {
+        shard::pin(&load.cpus);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(settings.threads)
+        .worker_threads(1)
+        .thread_name("signalling")
         .enable_all()
         .build()?;
-    let report = runtime.block_on(broadcast::run(&settings))?;
-    let mut out = io::stdout().lock();
-    if settings.json {
-        serde_json::to_writer_pretty(&mut out, &report)?;
-        writeln!(out)?;
-    } else {
-        report.print(&mut out)?;
-    }
-    Ok(if report.viewers.failed == 0 {
+    let report = runtime.block_on(async {
+        match name {
+            "conference" => conference::run(&load).await,
+            "churn" => churn::run(&load, arguments::churn(matches)).await,
+            "capacity" => capacity::run(&load, arguments::ramp(matches)).await,
+            "soak" => soak::run(&load, arguments::soak(matches)).await,
+            _ => broadcast::run(&load).await,
+        }
+    })?;
+    show(&load, &report)?;
+    Ok(if report.holds() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn show(load: &Load, report: &Report) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if load.json {
+        serde_json::to_writer_pretty(&mut out, report)?;
+        writeln!(out)?;
+    } else {
+        report::table::print(report, &mut out)?;
+    }
+    if let Some(path) = &load.html {
+        let page = serde_json::to_string(report)?;
+        std::fs::write(path, page).with_context(|| format!("--html {path}"))?;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Seeded video that looks like VP8 to a server (RFC 7741), with a time stamp in each packet.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Payload descriptor with a 15-bit picture id (RFC 7741 §4.2).
 const DESCRIPTOR: usize = 4;
@@ -127,25 +127,11 @@ pub(crate) fn stamp_of(payload: &[u8]) -> Option<Duration> {
 }
 
 /// Whether a payload begins a VP8 keyframe.
-pub(crate) fn begins_keyframe(payload: &[u8]) -> bool {
+pub(crate) fn begins_keyframe(_: Codec, payload: &[u8]) -> bool {
     payload.len() > DESCRIPTOR
         && payload[0] & 0x1F == 0x10
         && payload[0] & 0x80 != 0
         && payload[DESCRIPTOR] & 1 == 0
-}
-
-/// One clock for all stamps of this process.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock(Instant);
-
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    pub(crate) fn now(self) -> Duration {
-        self.0.elapsed()
-    }
 }
 
 #[cfg(test)]
@@ -186,8 +172,8 @@ mod tests {
         let mut video = Video::new(SHAPE);
         let stamp = Duration::from_micros(123_456);
         let (key, delta) = (video.frame(true, stamp), video.frame(false, stamp));
-        assert!(begins_keyframe(&key[0]) && !begins_keyframe(&delta[0]));
-        assert!(key.len() > 1 && !begins_keyframe(&key[1]));
+        assert!(begins_keyframe(Codec::Vp8, &key[0]) && !begins_keyframe(Codec::Vp8, &delta[0]));
+        assert!(key.len() > 1 && !begins_keyframe(Codec::Vp8, &key[1]));
         for payload in key.iter().chain(&delta) {
             assert_eq!(stamp_of(payload), Some(stamp));
             assert!(payload.len() <= SHAPE.packet);
@@ -212,5 +198,51 @@ mod tests {
                 }
             }
         }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codec {
+    Vp8,
+    Vp9,
+    H264,
+    Av1,
+    Opus,
+}
+impl std::str::FromStr for Codec {
+    type Err = ();
+    fn from_str(s: &str) -> Result<Self, ()> {
+        Ok(match s {
+            "vp8" => Self::Vp8,
+            "vp9" => Self::Vp9,
+            "h264" => Self::H264,
+            "av1" => Self::Av1,
+            "opus" => Self::Opus,
+            _ => return Err(()),
+        })
+    }
+}
+impl Codec {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Vp8 => "VP8",
+            Self::Vp9 => "VP9",
+            Self::H264 => "H264",
+            Self::Av1 => "AV1",
+            Self::Opus => "opus",
+        }
+    }
+}
+impl Shape {
+    pub(crate) fn of_publisher(self, n: u32) -> Self {
+        Self {
+            seed: self.seed ^ (u64::from(n) << 40),
+            ..self
+        }
+    }
+}
+impl std::fmt::Display for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name().to_lowercase())
     }
 }

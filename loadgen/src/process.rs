@@ -12,6 +12,8 @@ pub(crate) struct Sample {
     pub(crate) name: String,
     /// On a CPU so far, each thread by its id.
     pub(crate) cpu: BTreeMap<u32, Duration>,
+    /// Names of threads.
+    pub(crate) names: BTreeMap<u32, String>,
     /// Resident memory, bytes.
     pub(crate) rss: u64,
 }
@@ -29,6 +31,17 @@ impl Sample {
             .iter()
             .map(|(thread, cpu)| cpu.saturating_sub(before(thread)))
             .sum()
+    }
+
+    /// The same for each thread, those of one name together.
+    pub(crate) fn threads_since(&self, earlier: &Self) -> BTreeMap<String, Duration> {
+        let mut threads = BTreeMap::new();
+        for (thread, cpu) in &self.cpu {
+            let before = earlier.cpu.get(thread).copied().unwrap_or_default();
+            let name = self.names.get(thread).cloned().unwrap_or_default();
+            *threads.entry(name).or_default() += cpu.saturating_sub(before);
+        }
+        threads
     }
 }
 
@@ -81,6 +94,7 @@ fn sample(pid: u32) -> Option<Sample> {
         pid,
         name: name(pid),
         cpu: cpu(pid),
+        names: names(pid),
         rss: kilobytes * 1024,
     })
 }
@@ -95,6 +109,19 @@ fn cpu(pid: u32) -> BTreeMap<u32, Duration> {
             let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
             let ns = schedstat.split_whitespace().next()?.parse().ok()?;
             Some((task.file_name().to_str()?.parse().ok()?, Duration::from_nanos(ns)))
+        })
+        .collect()
+}
+
+fn names(pid: u32) -> BTreeMap<u32, String> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return BTreeMap::new();
+    };
+    tasks
+        .flatten()
+        .filter_map(|task| {
+            let name = fs::read_to_string(task.path().join("comm")).ok()?;
+            Some((task.file_name().to_str()?.parse().ok()?, name.trim().to_owned()))
         })
         .collect()
 }
@@ -142,6 +169,7 @@ mod tests {
                 .iter()
                 .map(|(id, ms)| (*id, Duration::from_millis(*ms)))
                 .collect(),
+            names: BTreeMap::new(),
             rss: 0,
         };
         let later = sample(&[(1, 30), (3, 5)]);

@@ -1,259 +1,334 @@
-//! The ones that receive.
+//! One that watches: what it makes of each datagram, and what it tells the server.
+//!
+//! A packet is looked into as little as possible, since thousands of viewers share a core: its header always, its
+//! payload only for a sample (`--verify`) and where a keyframe is waited for.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use str0m::Event;
-use str0m::media::Direction;
-use str0m::rtp::{RtpPacket, Ssrc};
-use tokio::sync::{mpsc, watch};
+use crate::clock::Clock;
+use crate::counts::{Counts, percent};
+use crate::peer::{Happening, Peer, PeerError, RTCP_OVERHEAD, Srtp};
+use crate::sdp::{Description, Track};
 
-use crate::client::{CONNECT, Client, ClientError, Request};
-use crate::media::{Clock, begins_keyframe, stamp_of};
-use crate::quantiles::Quantiles;
+mod feedback;
+mod freeze;
+mod header;
+mod nack;
+mod reception;
+mod stream;
+mod tracks;
 
-/// How often a viewer without packets looks at the phase.
-const LOOK: Duration = Duration::from_millis(100);
+use feedback::Arrivals;
+use reception::Rtx;
+use stream::Stream;
 
-/// What everybody is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Joining; nothing counts.
-    Join,
-    /// Packets count.
-    Measure,
-    /// All leave.
-    Done,
+/// How long a viewer may take from its POST to the end of its handshake.
+const CONNECT_MAX: Duration = Duration::from_secs(20);
+/// Until a report has measured it.
+const RTT_ASSUMED: Duration = Duration::from_millis(100);
+/// RTCP's packet types, seen as payload types (RFC 5761 §4).
+const RTCP: std::ops::RangeInclusive<u8> = 64..=95;
+
+/// What all viewers of a run do alike.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Habits {
+    /// Of 2^32 packets, so many are authenticated and measured.
+    pub(crate) verify: u64,
+    pub(crate) clock: Clock,
+    pub(crate) seed: u64,
 }
 
 /// Times of one viewer, from its POST on.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Joined {
-    /// To the end of the DTLS handshake.
-    pub(crate) connected: Option<Duration>,
-    /// To the first RTP packet.
-    pub(crate) first_packet: Option<Duration>,
-    /// To the last packet of the first keyframe that came whole.
-    pub(crate) first_keyframe: Option<Duration>,
+#[derive(Debug, Clone, Copy)]
+struct Joined {
+    begun: Instant,
+    connected: bool,
+    packet: bool,
+    keyframe: bool,
 }
 
-/// What one viewer counted while measuring.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    pub(crate) joined: Joined,
-    pub(crate) packets: u64,
-    pub(crate) bytes: u64,
-    /// Never came, also not as retransmission.
-    pub(crate) lost: u64,
-    /// Packets without a stamp of ours.
-    pub(crate) foreign: u64,
-    pub(crate) delay: Quantiles,
+/// What the run is told about one viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Milestone {
+    Connected,
+    FirstPacket,
 }
 
-/// One SSRC while measuring.
-#[derive(Debug)]
-struct Stream {
-    ssrc: Ssrc,
-    first: u64,
-    last: u64,
-    packets: u64,
-}
-
-impl Stream {
-    /// Packets that are missing between the first and the last. str0m drops duplicates.
-    fn lost(&self) -> u64 {
-        (self.last - self.first + 1).saturating_sub(self.packets)
-    }
-}
-
-/// A keyframe on its way.
-#[derive(Debug, Default)]
-struct Keyframe {
-    next: Option<u64>,
-}
-
-impl Keyframe {
-    /// Whether this packet completes it. Out of order, it starts over with the next one.
-    fn completes(&mut self, sequence: u64, marker: bool, payload: &[u8]) -> bool {
-        if begins_keyframe(payload) {
-            self.next = Some(sequence);
-        }
-        if self.next != Some(sequence) {
-            self.next = None;
-            return false;
-        }
-        self.next = Some(sequence + 1);
-        marker
-    }
-}
-
-struct Viewer {
-    begin: Instant,
-    clock: Clock,
-    seen: Seen,
+/// One viewer.
+pub(crate) struct Viewer {
+    pub(crate) number: u32,
+    pub(crate) peer: Peer,
+    srtp: Option<Srtp>,
+    tracks: Vec<Track>,
     streams: Vec<Stream>,
-    keyframe: Keyframe,
-    measuring: bool,
-}
-
-/// Watches until the phase is `Done`. `ready` hears once, when the first packet came.
-pub(crate) async fn run(
-    request: Request<'_>,
-    clock: Clock,
-    mut phase: watch::Receiver<Phase>,
-    ready: mpsc::UnboundedSender<()>,
-) -> Result<Seen, ClientError> {
-    debug_assert_eq!(request.direction, Direction::RecvOnly);
-    let begin = Instant::now();
-    let mut client = Client::join(&request).await?;
-    let mut viewer = Viewer {
-        begin,
-        clock,
-        seen: Seen::default(),
-        streams: Vec::new(),
-        keyframe: Keyframe::default(),
-        measuring: false,
-    };
-    let mut ready = Some(ready);
-    loop {
-        match *phase.borrow_and_update() {
-            Phase::Done => break,
-            Phase::Measure => viewer.measuring = true,
-            Phase::Join => {}
-        }
-        let event = client.next(Instant::now() + LOOK).await?;
-        match event {
-            Some(Event::Connected) => viewer.seen.joined.connected = Some(begin.elapsed()),
-            Some(Event::RtpPacket(packet)) => {
-                viewer.packet(&packet);
-                if let Some(ready) = ready.take() {
-                    let _ = ready.send(());
-                }
-            }
-            Some(_) => {}
-            None if viewer.seen.joined.connected.is_none() && begin.elapsed() > CONNECT => {
-                return Err(ClientError::Missing(
-                    "way to its candidate: a viewer did not connect",
-                ));
-            }
-            None => {}
-        }
-    }
-    viewer.seen.lost = viewer.streams.iter().map(Stream::lost).sum();
-    client.leave().await?;
-    Ok(viewer.seen)
+    rtx: Vec<Rtx>,
+    /// Where the last packet's stream is.
+    last: usize,
+    ssrc: u32,
+    joined: Joined,
+    habits: Habits,
+    random: fastrand::Rng,
+    arrivals: Option<Arrivals>,
+    report_at: Instant,
+    pli_at: Instant,
+    rtc_at: Instant,
+    rtt: Duration,
+    /// Media packets and bytes of the measurement.
+    packets: u64,
+    bytes: u64,
+    closed_bytes: u64,
+    reached: Option<Milestone>,
+    /// The `Rtc` was given something since it was polled.
+    touched: bool,
 }
 
 impl Viewer {
-    fn packet(&mut self, packet: &RtpPacket) {
-        let sequence = *packet.seq_no;
-        let joined = &mut self.seen.joined;
-        joined.first_packet.get_or_insert_with(|| self.begin.elapsed());
-        if joined.first_keyframe.is_none()
-            && self
-                .keyframe
-                .completes(sequence, packet.header.marker, &packet.payload)
-        {
-            joined.first_keyframe = Some(self.begin.elapsed());
-        }
-        if self.measuring {
-            self.count(packet.header.ssrc, sequence, &packet.payload);
+    /// `begun`: when it was POSTed.
+    pub(crate) fn new(number: u32, peer: Peer, server: Description, begun: Instant, habits: Habits) -> Self {
+        let mut random = fastrand::Rng::with_seed(habits.seed ^ (u64::from(number) << 32));
+        let now = Instant::now();
+        let twcc = server.tracks.iter().find_map(|track| track.twcc_id);
+        Self {
+            number,
+            peer,
+            srtp: None,
+            streams: Vec::with_capacity(server.tracks.len()),
+            tracks: server.tracks,
+            rtx: Vec::new(),
+            last: 0,
+            ssrc: random.u32(1..),
+            joined: Joined {
+                begun,
+                connected: false,
+                packet: false,
+                keyframe: false,
+            },
+            habits,
+            arrivals: twcc.map(|id| Arrivals::new(id, now)),
+            report_at: now + feedback::REPORT.mul_f64(random.f64() + 0.5),
+            pli_at: now,
+            rtc_at: now,
+            rtt: RTT_ASSUMED,
+            packets: 0,
+            bytes: 0,
+            closed_bytes: 0,
+            random,
+            reached: None,
+            touched: true,
         }
     }
 
-    fn count(&mut self, ssrc: Ssrc, sequence: u64, payload: &[u8]) {
-        match self.streams.iter_mut().find(|stream| stream.ssrc == ssrc) {
-            // From before measuring began.
-            Some(stream) if sequence < stream.first => return,
-            Some(stream) => {
-                stream.last = stream.last.max(sequence);
-                stream.packets += 1;
+    /// Everything that one read of the socket gave: datagrams of `stride` bytes, the last one shorter.
+    pub(crate) fn handle_read(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        read: &mut [u8],
+        stride: usize,
+        counts: &mut Counts,
+    ) -> Result<(), PeerError> {
+        let clock = self.habits.clock.at(now);
+        for datagram in read.chunks_mut(stride.max(1)) {
+            match datagram {
+                [128..=191, second, ..] if RTCP.contains(&(*second & 0x7F)) => {
+                    self.handle_rtcp(now, datagram);
+                }
+                [128..=191, ..] => self.handle_rtp(now, clock, datagram, counts),
+                _ => {
+                    self.touched = true;
+                    self.peer.handle_datagram(now, source, datagram)?;
+                }
             }
-            None => self.streams.push(Stream {
-                ssrc,
-                first: sequence,
-                last: sequence,
-                packets: 1,
-            }),
         }
-        self.seen.packets += 1;
-        self.seen.bytes += payload.len() as u64;
-        match stamp_of(payload) {
-            Some(stamp) => self.seen.delay.add(self.clock.now().saturating_sub(stamp)),
-            None => self.seen.foreign += 1,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::media::{Shape, Video};
-
-    fn viewer() -> Viewer {
-        Viewer {
-            begin: Instant::now(),
-            clock: Clock::start(),
-            seen: Seen::default(),
-            streams: Vec::new(),
-            keyframe: Keyframe::default(),
-            measuring: true,
-        }
+        Ok(())
     }
 
-    #[test]
-    fn one_percent_loss_reads_as_one_percent() {
-        let mut viewer = viewer();
-        for sequence in (1000..11_000u64).filter(|sequence| sequence % 100 != 50) {
-            viewer.count(7.into(), sequence, &[0; 50]);
-        }
-        let lost: u64 = viewer.streams.iter().map(Stream::lost).sum();
-        assert_eq!(
-            (lost, viewer.seen.packets, viewer.seen.foreign),
-            (100, 9900, 9900)
-        );
-    }
-
-    #[test]
-    fn reordering_is_no_loss_and_what_came_before_does_not_count() {
-        let mut viewer = viewer();
-        for sequence in [100, 102, 101, 99, 104, 103] {
-            viewer.count(7.into(), sequence, &[]);
-        }
-        viewer.count(8.into(), 5, &[]);
-        let lost: u64 = viewer.streams.iter().map(Stream::lost).sum();
-        assert_eq!((lost, viewer.seen.packets), (0, 6));
-    }
-
-    #[test]
-    fn a_keyframe_counts_when_it_is_whole() {
-        let shape = Shape {
-            kbit_per_second: 1000,
-            frames_per_second: 30,
-            packet: 1100,
-            seed: 1,
+    fn handle_rtcp(&mut self, now: Instant, datagram: &mut [u8]) {
+        let length = self.srtp.as_ref().and_then(|srtp| srtp.open_rtcp(datagram));
+        let Some(compound) = length.and_then(|length| datagram.get(..length)) else {
+            return;
         };
-        let mut video = Video::new(shape);
-        let payloads = video.frame(true, Duration::ZERO);
-        let last = payloads.len() - 1;
-        assert!(last > 1);
-        let run = |skip: Option<usize>| {
-            let mut keyframe = Keyframe::default();
-            payloads
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| Some(*index) != skip)
-                .any(|(index, payload)| keyframe.completes(50 + index as u64, index == last, payload))
-        };
-        assert!(run(None));
-        assert!(!run(Some(0)) && !run(Some(1)));
+        for (ssrc, middle) in feedback::sender_reports(compound) {
+            if let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc == ssrc) {
+                stream.reception.sender_report = Some((middle, now));
+            }
+        }
     }
 
-    #[test]
-    fn delay_is_from_the_stamp() {
-        let mut viewer = viewer();
-        let payload = crate::media::audio(Duration::ZERO);
-        std::thread::sleep(Duration::from_millis(50));
-        viewer.count(7.into(), 1, &payload);
-        assert!(viewer.seen.delay.at(0.5).is_some_and(|ms| ms >= 50.0));
+    /// What was reached since the last call.
+    pub(crate) fn milestone(&mut self) -> Option<Milestone> {
+        self.reached.take()
+    }
+
+    /// Lets ICE, DTLS and SCTP go on.
+    pub(crate) fn poll(&mut self, now: Instant, counts: &mut Counts) -> Result<(), PeerError> {
+        if !std::mem::take(&mut self.touched) {
+            return Ok(());
+        }
+        let mut happened = Vec::new();
+        loop {
+            self.rtc_at = self.peer.poll(&mut happened)?;
+            if happened.is_empty() {
+                return Ok(());
+            }
+            for one in happened.drain(..) {
+                match one {
+                    Happening::Connected => {
+                        let srtp = self.peer.srtp()?;
+                        counts.cipher = Some(srtp.profile.name());
+                        counts.join.add(now.saturating_duration_since(self.joined.begun));
+                        self.srtp = Some(srtp);
+                        self.joined.connected = true;
+                        self.reached = Some(Milestone::Connected);
+                    }
+                    Happening::Message(text) => self.handle_message(&text)?,
+                }
+            }
+        }
+    }
+
+    /// Control channel: the server offers what is live.
+    fn handle_message(&mut self, text: &str) -> Result<(), PeerError> {
+        let Some(offer) = text.strip_prefix("SDP_OFFER ") else {
+            return Ok(());
+        };
+        let answer = self.peer.answer(offer)?;
+        self.tracks = Description::parse(offer)?.tracks;
+        if self.arrivals.is_none() {
+            let twcc = self.tracks.iter().find_map(|track| track.twcc_id);
+            self.arrivals = twcc.map(|id| Arrivals::new(id, Instant::now()));
+        }
+        self.peer.write(&format!("SDP_ANSWER {answer}"));
+        Ok(())
+    }
+
+    /// When this viewer wants the time.
+    pub(crate) fn timeout(&self) -> Instant {
+        let mut at = self.rtc_at.min(self.report_at);
+        if let Some(arrivals) = &self.arrivals {
+            at = at.min(arrivals.next);
+        }
+        let holes = self.streams.iter().filter_map(|stream| stream.missing.next());
+        holes.fold(at, Instant::min)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant, counts: &mut Counts) -> Result<(), PeerError> {
+        if self.rtc_at <= now {
+            self.touched = true;
+            self.peer.handle_timeout(now)?;
+        }
+        if !self.joined.connected {
+            let waited = now.saturating_duration_since(self.joined.begun);
+            return if waited < CONNECT_MAX {
+                self.report_at = self.report_at.max(now + feedback::REPORT);
+                Ok(())
+            } else {
+                Err(PeerError::NotConnected)
+            };
+        }
+        self.send_nacks(now, counts);
+        if self.report_at <= now {
+            self.report_at = now + feedback::REPORT.mul_f64(self.random.f64() + 0.5);
+            let cname = format!("loadgen-{}", self.number);
+            let report = feedback::report(self.ssrc, &cname, &mut self.streams, now);
+            self.send_rtcp(report);
+            self.send_plis(now, counts);
+        }
+        if let Some(arrivals) = self.arrivals.as_mut().filter(|arrivals| arrivals.next <= now) {
+            let media = self.streams.first().map_or(0, |stream| stream.ssrc);
+            let feedback = arrivals.feedback(self.ssrc, media, now);
+            self.send_rtcp(feedback);
+        }
+        Ok(())
+    }
+
+    fn send_nacks(&mut self, now: Instant, counts: &mut Counts) {
+        let mut messages = Vec::new();
+        let mut hopeless = false;
+        for stream in self
+            .streams
+            .iter_mut()
+            .filter(|stream| !stream.missing.is_empty())
+        {
+            let nack = self.tracks.get(stream.track).is_some_and(|track| track.nack);
+            let due = stream.missing.due(now, self.rtt, nack);
+            if due.hopeless {
+                hopeless = true;
+                stream.abandon();
+            } else if !due.ask.is_empty() {
+                counts.nacks += 1;
+                messages.push(feedback::nack(self.ssrc, stream.ssrc, &due.ask));
+            }
+        }
+        messages.into_iter().for_each(|message| self.send_rtcp(message));
+        if hopeless {
+            self.send_plis(now, counts);
+        }
+    }
+
+    /// Asks for a keyframe of each stream that can't be shown without one.
+    fn send_plis(&mut self, now: Instant, counts: &mut Counts) {
+        if self.pli_at > now {
+            return;
+        }
+        let lacking = |stream: &&Stream| {
+            let track = self.tracks.get(stream.track);
+            stream.broken && track.is_some_and(|track| track.video && track.pli)
+        };
+        let messages: Vec<_> = self
+            .streams
+            .iter()
+            .filter(lacking)
+            .map(|stream| feedback::pli(self.ssrc, stream.ssrc))
+            .collect();
+        if !messages.is_empty() {
+            self.pli_at = now + feedback::PLI_INTERVAL;
+            counts.plis += messages.len() as u64;
+            messages.into_iter().for_each(|message| self.send_rtcp(message));
+        }
+    }
+
+    fn send_rtcp(&mut self, message: Option<Vec<u8>>) {
+        let (Some(mut message), Some(srtp)) = (message, self.srtp.as_mut()) else {
+            return;
+        };
+        message.reserve(RTCP_OVERHEAD);
+        if srtp.seal_rtcp(&mut message).is_some() {
+            self.peer.send(&message);
+        }
+    }
+
+    /// Packets, bytes and holes of the measurement so far.
+    pub(crate) fn so_far(&self) -> (u64, u64, u64) {
+        let holes = self.streams.iter().map(Stream::missing_so_far).sum();
+        (self.packets, self.bytes, holes)
+    }
+
+    /// Ends the measurement; packets of it that are still on their way count until [`Self::collect`].
+    pub(crate) fn close(&mut self) {
+        self.streams.iter_mut().for_each(Stream::close);
+        self.closed_bytes = std::mem::take(&mut self.bytes);
+        self.packets = 0;
+    }
+
+    /// Adds what this viewer has seen in the closed measurement.
+    pub(crate) fn collect(&mut self, now: Instant, counts: &mut Counts) {
+        let (mut packets, mut missing) = (0, 0);
+        for stream in &mut self.streams {
+            let (came, never) = stream.collect();
+            (packets, missing) = (packets + came, missing + never);
+            let (freezes, frozen) = stream.freezes.take(now);
+            counts.freezes += freezes;
+            counts.frozen += frozen;
+        }
+        counts.viewers += 1;
+        counts.with_media += u64::from(packets > 0);
+        counts.packets += packets;
+        counts.bytes += std::mem::take(&mut self.closed_bytes);
+        counts.missing += missing;
+        counts.send_drops += std::mem::take(&mut self.peer.send_drops);
+        let worst = percent(missing, packets + missing);
+        counts.worst_loss_percent = counts.worst_loss_percent.max(worst);
     }
 }

@@ -333,7 +333,7 @@ fn viewers_that_are_refused_fail_the_run() {
         viewers_max: Some(1),
         ..Faults::default()
     });
-    let finished = broadcast(server.port, &["--viewers", "3", "--seconds", "1"]);
+    let finished = broadcast(server.port, &["--viewers", "3", "--seconds", "2"]);
     let table = String::from_utf8(finished.stdout).unwrap();
     assert!(!finished.status.success());
     assert!(

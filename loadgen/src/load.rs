@@ -1,0 +1,262 @@
+//! What was asked on the command line, by every subcommand.
+
+use anyhow::{Context, bail, ensure};
+use clap::ArgMatches;
+
+use crate::bounds::Bounds;
+use crate::media::{Codec, Shape};
+use crate::process;
+use crate::sdp::Wishes;
+use crate::signal::SignalSettings;
+use crate::target::Target;
+
+/// Beside sockets: standard streams, `/proc`, HTTP connections, the runtimes' own.
+const OTHER_FILES: u64 = 200;
+
+/// One run.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    pub(crate) scenario: &'static str,
+    pub(crate) target: Target,
+    pub(crate) signal: SignalSettings,
+    pub(crate) publishers: u32,
+    pub(crate) viewers: u32,
+    pub(crate) seconds: u64,
+    pub(crate) video: Option<Codec>,
+    pub(crate) audio: bool,
+    pub(crate) shape: Shape,
+    pub(crate) paced: bool,
+    pub(crate) nack: bool,
+    /// Of 2^32 packets.
+    pub(crate) verify: u64,
+    pub(crate) join_rate: u32,
+    pub(crate) threads: usize,
+    pub(crate) cpus: Vec<usize>,
+    pub(crate) seed: u64,
+    pub(crate) server: Server,
+    pub(crate) bounds: Bounds,
+    pub(crate) json: bool,
+    pub(crate) html: Option<String>,
+    /// As typed.
+    pub(crate) command_line: Vec<String>,
+}
+
+/// How the server's cost is known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Server {
+    pub(crate) pid: Option<u32>,
+    pub(crate) metrics: Option<String>,
+}
+
+impl Load {
+    pub(crate) fn from_matches(scenario: &'static str, matches: &ArgMatches) -> anyhow::Result<Self> {
+        let text = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
+        let number = |name: &str| matches.try_get_one::<u32>(name).ok().flatten().copied();
+        let flag = |name: &str| matches.try_get_one::<bool>(name).ok().flatten() == Some(&true);
+        let seed = matches.get_one::<u64>("seed").copied().unwrap_or_default();
+        let codec: Codec = text("codec")
+            .unwrap_or_default()
+            .parse()
+            .map_err(|_| anyhow::anyhow!("--codec: vp8, vp9, h264 or av1"))?;
+        let load = Self {
+            scenario,
+            target: target(text("whip"), text("whep"), text("server"), text("room"))?,
+            signal: SignalSettings {
+                token: text("token"),
+                headers: matches
+                    .get_many::<String>("header")
+                    .into_iter()
+                    .flatten()
+                    .cloned()
+                    .collect(),
+                authority: text("ca"),
+                insecure: flag("insecure"),
+            },
+            publishers: number("publishers").unwrap_or(1),
+            viewers: number("viewers").unwrap_or(1),
+            seconds: matches.get_one::<u64>("seconds").copied().unwrap_or_default(),
+            video: (!flag("no-video")).then_some(codec),
+            audio: flag("audio") || flag("no-video"),
+            shape: Shape {
+                kbit_per_second: number("bitrate").unwrap_or_default(),
+                frames_per_second: number("fps").unwrap_or_default(),
+                packet: usize::try_from(number("packet-size").unwrap_or_default())?,
+                seed,
+            },
+            paced: flag("paced"),
+            nack: !flag("no-nack"),
+            verify: verify(&text("verify").unwrap_or_default())?,
+            join_rate: number("join-rate").unwrap_or_default(),
+            threads: usize::try_from(number("threads").unwrap_or(1))?,
+            cpus: cpus(&text("pin").unwrap_or_default())?,
+            seed,
+            server: Server {
+                pid: number("server-pid"),
+                metrics: text("server-metrics"),
+            },
+            bounds: Bounds::from_matches(matches),
+            json: flag("json"),
+            html: text("html"),
+            command_line: std::env::args().skip(1).collect(),
+        };
+        load.target.check(load.viewers, load.publishers)?;
+        if let Some(pid) = load.server.pid {
+            ensure!(
+                !process::tree(pid).is_empty(),
+                "--server-pid {pid}: there is no such process here"
+            );
+        }
+        check_file_limit(u64::from(load.viewers) + u64::from(load.publishers))?;
+        Ok(load)
+    }
+
+    pub(crate) fn wishes(&self) -> Wishes {
+        Wishes {
+            codec: self.video.unwrap_or(Codec::Vp8),
+            audio: self.audio,
+            nack: self.nack,
+            channel_only: self.target.multistream,
+        }
+    }
+}
+
+fn target(
+    whip: Option<String>,
+    whep: Option<String>,
+    server: Option<String>,
+    room: Option<String>,
+) -> anyhow::Result<Target> {
+    match (whip, whep, server) {
+        (Some(whip), Some(whep), None) => Target::endpoints(&whip, &whep),
+        (None, None, Some(server)) => Target::room(&server, &room.unwrap_or_default()),
+        (None, None, None) => bail!("where to? Give --whip URL and --whep URL, or --server URL for a Weever"),
+        (_, _, Some(_)) => bail!("--server stands for --whip and --whep: give it alone"),
+        (None, ..) => bail!("--whip URL is missing: who publishes what --whep watches?"),
+        (_, None, _) => bail!("--whep URL is missing: who watches what --whip publishes?"),
+    }
+}
+
+/// `all`, `none` or a share like `5%` or `0.05`, of 2^32.
+fn verify(text: &str) -> anyhow::Result<u64> {
+    let whole = 2f64.powi(32);
+    let share = match text {
+        "all" => 1.0,
+        "none" => 0.0,
+        _ => {
+            let (number, unit) = text
+                .strip_suffix('%')
+                .map_or((text, 1.0), |number| (number, 0.01));
+            number
+                .trim()
+                .parse::<f64>()
+                .ok()
+                .map_or(f64::NAN, |number| number * unit)
+        }
+    };
+    ensure!(
+        (0.0..=1.0).contains(&share),
+        "--verify `{text}`: give all, none or a share like 5%"
+    );
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 to 2^32"
+    )]
+    Ok((share * whole) as u64)
+}
+
+/// `1`, `0,2` or `4-7`.
+fn cpus(text: &str) -> anyhow::Result<Vec<usize>> {
+    let available = std::thread::available_parallelism().map_or(usize::MAX, |count| {
+        // Affinity may hide some of them; `/proc/cpuinfo` doesn't.
+        std::fs::read_to_string("/proc/cpuinfo").map_or(count.get(), |info| {
+            info.matches("processor\t").count().max(count.get())
+        })
+    });
+    let mut found = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| {
+            text.parse::<usize>()
+                .with_context(|| format!("--pin `{part}`: cores like 1, 0,2 or 4-7"))
+        };
+        found.extend(number(first)?..=number(last)?);
+    }
+    if let Some(missing) = found.iter().find(|cpu| **cpu >= available) {
+        bail!(
+            "--pin: there is no core {missing} here, only 0 to {}",
+            available - 1
+        );
+    }
+    Ok(found)
+}
+
+/// Fails before the load instead of in it. The soft limit is raised as far as it may.
+fn check_file_limit(clients: u64) -> anyhow::Result<()> {
+    let needed = clients + OTHER_FILES;
+    let resource = rustix::process::Resource::Nofile;
+    let mut limit = rustix::process::getrlimit(resource);
+    if limit.current.is_some_and(|soft| soft < needed) {
+        limit.current = limit.maximum;
+        // Refused: then it stays as it is, and is too low.
+        let _ = rustix::process::setrlimit(resource, limit);
+        limit = rustix::process::getrlimit(resource);
+    }
+    match limit.current {
+        Some(soft) if soft < needed => bail!(
+            "{clients} clients need {needed} open files, but no more than {soft} are allowed: raise the limit by \
+             `ulimit -n {needed}` as root, or LimitNOFILE= in a systemd unit"
+        ),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_read() {
+        assert_eq!(verify("all").unwrap(), 1 << 32);
+        assert_eq!(verify("none").unwrap(), 0);
+        assert_eq!(verify("50%").unwrap(), 1 << 31);
+        assert_eq!(verify("0.25").unwrap(), 1 << 30);
+        for bad in ["", "101%", "-1", "some"] {
+            assert!(verify(bad).unwrap_err().to_string().contains("--verify"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn cores_are_read() {
+        assert!(cpus("").unwrap().is_empty());
+        assert_eq!(cpus("0").unwrap(), [0]);
+        for bad in ["x", "0-", "100000"] {
+            assert!(cpus(bad).unwrap_err().to_string().contains("--pin"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_given_in_one_way() {
+        let some = |text: &str| Some(text.to_owned());
+        assert!(target(some("http://a/i"), some("http://a/o"), None, None).is_ok());
+        assert!(target(None, None, some("http://a"), some("room")).is_ok());
+        for (whip, whep, server) in [
+            (None, None, None),
+            (some("http://a"), None, None),
+            (None, some("http://a"), None),
+            (some("http://a"), some("http://a"), some("http://a")),
+        ] {
+            assert!(target(whip, whep, server, some("room")).is_err());
+        }
+    }
+
+    #[test]
+    fn too_many_clients_are_refused_before_they_come() {
+        assert!(check_file_limit(10).is_ok());
+        let error = check_file_limit(1 << 40).unwrap_err().to_string();
+        assert!(
+            error.contains("ulimit -n") && error.contains("open files"),
+            "{error}"
+        );
+    }
+}

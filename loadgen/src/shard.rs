@@ -1,0 +1,358 @@
+//! A thread full of viewers: one poll, their sockets, their timers.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, IoSliceMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use quinn_udp::{RecvMeta, UdpSockRef};
+use rustc_hash::FxHashMap;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use tokio::sync::{mpsc as tokio_mpsc, oneshot};
+
+use crate::counts::Counts;
+use crate::viewer::{Milestone, Viewer};
+
+/// What one read of a socket can give: a GRO of 64 KiB each.
+const READS: usize = 8;
+const READ_SIZE: usize = 65_536;
+const EVENTS_MAX: usize = 1024;
+const WAKER: Token = Token(usize::MAX);
+/// The live figures are told this often.
+const TELL: Duration = Duration::from_millis(100);
+
+/// What a shard is told.
+pub(crate) enum Command {
+    Join(Box<Viewer>),
+    /// The viewer is gone once `oneshot` hears.
+    Leave(u32, oneshot::Sender<()>),
+    /// Ends the measurement.
+    Close,
+    /// Tells what the closed measurement brought.
+    Collect(oneshot::Sender<Counts>),
+    Stop,
+}
+
+/// What a shard tells.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    Connected,
+    FirstPacket,
+    Failed { number: u32, reason: String },
+}
+
+/// Live figures, for progress.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) packets: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) missing: AtomicU64,
+}
+
+/// Where a shard is told things.
+#[derive(Clone)]
+pub(crate) struct Commands {
+    sender: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Commands {
+    /// A shard that has ended needs nothing any more.
+    pub(crate) fn send(&self, command: Command) {
+        let _ = self.sender.send(command);
+        let _ = self.waker.wake();
+    }
+}
+
+/// A running shard. Dropped, it ends.
+pub(crate) struct Shard {
+    pub(crate) commands: Commands,
+    pub(crate) live: Arc<Live>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Shard {
+    /// `cpu`: the core that its thread stays on.
+    pub(crate) fn start(
+        number: usize,
+        cpu: Option<usize>,
+        notices: tokio_mpsc::UnboundedSender<Notice>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let (sender, receiver) = mpsc::channel();
+        let live = Arc::new(Live::default());
+        let turn = Turn {
+            poll,
+            commands: receiver,
+            notices,
+            live: live.clone(),
+            viewers: Vec::new(),
+            free: Vec::new(),
+            numbers: FxHashMap::default(),
+            timers: BinaryHeap::new(),
+            counts: Counts::default(),
+            closed: Counts::default(),
+            told: Instant::now(),
+        };
+        let thread = thread::Builder::new()
+            .name(format!("viewers-{number}"))
+            .spawn(move || {
+                pin(cpu.as_slice());
+                turn.run();
+            })?;
+        Ok(Self {
+            commands: Commands { sender, waker },
+            live,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Keeps the calling thread, and those that it starts, on these cores; on any if there are none. Where that isn't
+/// allowed it runs where it may.
+pub(crate) fn pin(cpus: &[usize]) {
+    let mut set = CpuSet::new();
+    for cpu in cpus.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU) {
+        set.set(*cpu);
+    }
+    if set.count() > 0 {
+        let _ = sched_setaffinity(None, &set);
+    }
+}
+
+struct Seat {
+    viewer: Box<Viewer>,
+    /// The timer that counts; earlier entries of the heap are void.
+    armed: Instant,
+}
+
+/// What the thread works on.
+struct Turn {
+    poll: Poll,
+    commands: Receiver<Command>,
+    notices: tokio_mpsc::UnboundedSender<Notice>,
+    live: Arc<Live>,
+    viewers: Vec<Option<Seat>>,
+    free: Vec<usize>,
+    numbers: FxHashMap<u32, usize>,
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    counts: Counts,
+    /// Of the measurement that was closed.
+    closed: Counts,
+    told: Instant,
+}
+
+impl Turn {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut buffers = vec![0; READS * READ_SIZE];
+        loop {
+            let timeout = self.timers.peek().map_or(TELL, |Reverse((at, _))| {
+                at.saturating_duration_since(Instant::now()).min(TELL)
+            });
+            if self.poll.poll(&mut events, Some(timeout)).is_err() {
+                // Interrupted: there is nothing else that can go wrong.
+                continue;
+            }
+            for event in &events {
+                if event.token() != WAKER {
+                    self.readable(event.token().0, &mut buffers);
+                }
+            }
+            loop {
+                match self.commands.try_recv() {
+                    Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => return,
+                    Ok(command) => self.handle(command),
+                    Err(mpsc::TryRecvError::Empty) => break,
+                }
+            }
+            self.expire();
+            self.tell();
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Join(viewer) => self.join(viewer),
+            Command::Leave(number, gone) => {
+                if let Some(at) = self.numbers.get(&number).copied() {
+                    self.remove(at);
+                }
+                let _ = gone.send(());
+            }
+            Command::Close => {
+                self.seats().for_each(Viewer::close);
+                let counts = std::mem::take(&mut self.counts);
+                self.closed.merge(&counts);
+            }
+            Command::Collect(reply) => {
+                let mut counts = std::mem::take(&mut self.closed);
+                let now = Instant::now();
+                self.seats().for_each(|viewer| viewer.collect(now, &mut counts));
+                let _ = reply.send(counts);
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn seats(&mut self) -> impl Iterator<Item = &mut Viewer> {
+        self.viewers.iter_mut().flatten().map(|seat| &mut *seat.viewer)
+    }
+
+    fn join(&mut self, mut viewer: Box<Viewer>) {
+        let at = self.free.pop().unwrap_or(self.viewers.len());
+        let registered =
+            self.poll
+                .registry()
+                .register(&mut viewer.peer.socket, Token(at), Interest::READABLE);
+        let number = viewer.number;
+        let seat = Some(Seat {
+            viewer,
+            armed: Instant::now(),
+        });
+        match self.viewers.get_mut(at) {
+            Some(free) => *free = seat,
+            None => self.viewers.push(seat),
+        }
+        self.numbers.insert(number, at);
+        match registered {
+            Ok(()) => self.go_on(at, Instant::now()),
+            Err(error) => self.fail(at, &error),
+        }
+    }
+
+    /// Takes all that a socket has.
+    fn readable(&mut self, at: usize, buffers: &mut [u8]) {
+        let Some(Some(seat)) = self.viewers.get_mut(at) else {
+            return;
+        };
+        let viewer = &mut seat.viewer;
+        let mut failure = None;
+        // Until it is empty: readiness is told once.
+        loop {
+            let mut metas = [RecvMeta::default(); READS];
+            let got = {
+                let mut chunks = buffers.chunks_mut(READ_SIZE).map(IoSliceMut::new);
+                let mut slices: [IoSliceMut<'_>; READS] =
+                    std::array::from_fn(|_| chunks.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
+                let socket = UdpSockRef::from(&viewer.peer.socket);
+                viewer.peer.state.recv(socket, &mut slices, &mut metas)
+            };
+            let got = match got {
+                Ok(got) => got,
+                // The server's port may be closed for a moment, between two of its lives.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+                Err(_) => break,
+            };
+            let now = Instant::now();
+            for (meta, buffer) in metas.iter().zip(buffers.chunks_mut(READ_SIZE)).take(got) {
+                let read = &mut buffer[..meta.len.min(READ_SIZE)];
+                if let Err(error) = viewer.handle_read(now, meta.addr, read, meta.stride, &mut self.counts) {
+                    failure = Some(error);
+                }
+            }
+            if got < READS {
+                break;
+            }
+        }
+        match failure {
+            Some(error) => self.fail(at, &error),
+            None => self.go_on(at, Instant::now()),
+        }
+    }
+
+    /// Lets a viewer send, and sets its timer.
+    fn go_on(&mut self, at: usize, now: Instant) {
+        let Some(Some(seat)) = self.viewers.get_mut(at) else {
+            return;
+        };
+        let polled = seat.viewer.poll(now, &mut self.counts);
+        while let Some(milestone) = seat.viewer.milestone() {
+            let _ = self.notices.send(match milestone {
+                Milestone::Connected => Notice::Connected,
+                Milestone::FirstPacket => Notice::FirstPacket,
+            });
+        }
+        if let Err(error) = polled {
+            return self.fail(at, &error);
+        }
+        let wanted = seat.viewer.timeout();
+        if wanted < seat.armed || seat.armed <= now {
+            seat.armed = wanted;
+            self.timers.push(Reverse((wanted, at)));
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = Instant::now();
+        while let Some(Reverse((due, at))) = self
+            .timers
+            .peek()
+            .copied()
+            .filter(|Reverse((due, _))| *due <= now)
+        {
+            self.timers.pop();
+            let Some(Some(seat)) = self.viewers.get_mut(at) else {
+                continue;
+            };
+            if seat.armed != due {
+                continue;
+            }
+            match seat.viewer.handle_timeout(now, &mut self.counts) {
+                Ok(()) => self.go_on(at, now),
+                Err(error) => self.fail(at, &error),
+            }
+        }
+    }
+
+    fn fail(&mut self, at: usize, error: &dyn std::error::Error) {
+        if let Some(viewer) = self.remove(at) {
+            let _ = self.notices.send(Notice::Failed {
+                number: viewer.number,
+                reason: error.to_string(),
+            });
+        }
+    }
+
+    /// What it has seen is kept.
+    fn remove(&mut self, at: usize) -> Option<Box<Viewer>> {
+        let Seat { mut viewer, .. } = self.viewers.get_mut(at)?.take()?;
+        self.free.push(at);
+        self.numbers.remove(&viewer.number);
+        viewer.close();
+        viewer.collect(Instant::now(), &mut self.counts);
+        let _ = self.poll.registry().deregister(&mut viewer.peer.socket);
+        Some(viewer)
+    }
+
+    fn tell(&mut self) {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.told) < TELL {
+            return;
+        }
+        self.told = now;
+        let (mut packets, mut bytes, mut missing) = (0, 0, 0);
+        for viewer in self.seats() {
+            let (came, size, never) = viewer.so_far();
+            (packets, bytes, missing) = (packets + came, bytes + size, missing + never);
+        }
+        self.live.packets.store(packets, Ordering::Relaxed);
+        self.live.bytes.store(bytes, Ordering::Relaxed);
+        self.live.missing.store(missing, Ordering::Relaxed);
+    }
+}
