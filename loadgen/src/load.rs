@@ -97,7 +97,7 @@ impl Load {
             bounds: Bounds::from_matches(matches),
             json: flag("json"),
             html: text("html"),
-            command_line: std::env::args().skip(1).collect(),
+            command_line: without_secrets(std::env::args().skip(1)),
         };
         load.target.check(load.viewers, load.publishers)?;
         if let Some(pid) = load.server.pid {
@@ -118,6 +118,22 @@ impl Load {
             channel_only: self.target.multistream,
         }
     }
+}
+
+/// Reports travel: what admits must not be in them.
+fn without_secrets(words: impl Iterator<Item = String>) -> Vec<String> {
+    const SECRET: [&str; 2] = ["--token", "--header"];
+    let mut hide = false;
+    words
+        .map(|word| {
+            let hidden = std::mem::replace(&mut hide, SECRET.contains(&word.as_str()));
+            match word.split_once('=') {
+                Some((name, _)) if SECRET.contains(&name) => format!("{name}=***"),
+                _ if hidden => "***".to_owned(),
+                _ => word,
+            }
+        })
+        .collect()
 }
 
 fn target(
@@ -224,6 +240,13 @@ mod tests {
         for bad in ["", "101%", "-1", "some"] {
             assert!(verify(bad).unwrap_err().to_string().contains("--verify"), "{bad}");
         }
+    }
+
+    #[test]
+    fn secrets_are_left_out() {
+        let words = ["churn", "--token", "s3cret", "--header=X: s3cret", "--viewers", "3"];
+        let kept = without_secrets(words.into_iter().map(str::to_owned)).join(" ");
+        assert_eq!(kept, "churn --token *** --header=*** --viewers 3");
     }
 
     #[test]

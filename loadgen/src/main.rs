@@ -90,7 +90,7 @@ fn show(load: &Load, report: &Report) -> anyhow::Result<()> {
         report::table::print(report, &mut out)?;
     }
     if let Some(path) = &load.html {
-        let page = serde_json::to_string(report)?;
+        let page = report::page::render(report);
         std::fs::write(path, page).with_context(|| format!("--html {path}"))?;
     }
     Ok(())

@@ -201,7 +201,8 @@ pub(crate) fn machine() -> BTreeMap<&'static str, String> {
             .split_once(':')
             .map(|(_, name)| name.trim().to_owned())
     });
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    // As many as there are, also where affinity hides some.
+    let cores = read("/proc/cpuinfo").matches("processor\t").count();
     BTreeMap::from([
         ("cpu", cpu.unwrap_or_else(|| "unknown".into())),
         ("cores", cores.to_string()),

@@ -8,6 +8,8 @@ use crate::load::Load;
 use crate::measurement::Measurement;
 use crate::proof;
 
+pub(crate) mod page;
+mod plot;
 pub(crate) mod table;
 
 /// What a ramp found.

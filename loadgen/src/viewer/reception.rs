@@ -246,7 +246,8 @@ fn measure(clock: Duration, payload: &[u8], counts: &mut Counts) {
 
 /// A time on a media clock, which wraps (RFC 3550 §5.1).
 fn media_ticks(clock: Duration, rate: u32) -> u32 {
-    let us = clock.as_micros() % (1 << 40);
-    let ticks = us * u128::from(rate) / 1_000_000;
-    u32::try_from(ticks & u128::from(u32::MAX)).unwrap_or(0)
+    // Years of microseconds by a clock rate are below 2^64.
+    let us = clock.as_secs() * 1_000_000 + u64::from(clock.subsec_micros());
+    let ticks = us.wrapping_mul(u64::from(rate)) / 1_000_000;
+    u32::try_from(ticks & u64::from(u32::MAX)).unwrap_or(0)
 }
