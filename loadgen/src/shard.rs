@@ -19,16 +19,10 @@ use crate::counts::Counts;
 use crate::viewer::{Milestone, Viewer};
 
 /// What one read of a socket can give: a GRO of 64 KiB each.
-const READS: usize = 8;
+const READS: usize = 4;
 const READ_SIZE: usize = 65_536;
 const EVENTS_MAX: usize = 1024;
 const WAKER: Token = Token(usize::MAX);
-/// Turns with fewer sockets than this gather more by a nap.
-const FEW: usize = 64;
-/// As long as the kernel's timer slack.
-const NAP: Duration = Duration::from_micros(50);
-/// Turns that come this close together are many.
-const NAP_BELOW: Duration = Duration::from_micros(300);
 /// The live figures are told this often.
 const TELL: Duration = Duration::from_millis(100);
 
@@ -105,7 +99,6 @@ impl Shard {
             counts: Counts::default(),
             closed: Counts::default(),
             told: Instant::now(),
-            woken: Instant::now(),
         };
         let thread = thread::Builder::new()
             .name(format!("viewers-{number}"))
@@ -162,7 +155,6 @@ struct Turn {
     /// Of the measurement that was closed.
     closed: Counts,
     told: Instant,
-    woken: Instant,
 }
 
 impl Turn {
@@ -191,21 +183,6 @@ impl Turn {
             }
             self.expire();
             self.tell();
-            self.coalesce(&events);
-        }
-    }
-
-    /// While many datagrams come, short naps gather them: waking for each would cost both ends more than the datagram.
-    fn coalesce(&mut self, events: &Events) {
-        let few = events.iter().take(FEW).count();
-        if few == 0 || few == FEW {
-            return;
-        }
-        let now = Instant::now();
-        let since = now.saturating_duration_since(self.woken);
-        self.woken = now;
-        if since < NAP_BELOW {
-            thread::sleep(NAP);
         }
     }
 
