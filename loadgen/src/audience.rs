@@ -17,7 +17,7 @@ use crate::peer::{Identity, PeerError, Prepared};
 use crate::sdp::{Description, Wishes};
 use crate::shard::{Command, Notice, Shard};
 use crate::signal::{Reply, Session, Signal, SignalError};
-use crate::target::Target;
+use crate::target::{Target, address_of};
 use crate::viewer::{Habits, Viewer};
 
 /// Late packets of a measurement are waited for so long: a retransmission's whole life.
@@ -141,7 +141,7 @@ impl Audience {
         threads: usize,
         cpus: &[usize],
     ) -> anyhow::Result<Self> {
-        let towards = manners.target.address().await?;
+        let towards = address_of(&manners.target.whep.url(1, 1)?).await?;
         let (notices, heard) = mpsc::unbounded_channel();
         let cpu = |number: usize| cpus.get(number % cpus.len().max(1)).copied();
         let shards: Result<Vec<_>, _> = (0..threads)

@@ -1,11 +1,10 @@
 //! A publisher's WebRTC client: a str0m `Rtc` on a socket of its own, joined by WHIP.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
-use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use str0m::change::SdpAnswer;
 use str0m::crypto::dtls::DtlsCert;
 use str0m::format::Codec as RtcCodec;
@@ -18,12 +17,11 @@ use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
 use crate::media::Codec;
+use crate::peer;
 use crate::signal::{Reply, Session, Signal, SignalError};
 
 /// Largest datagram on a path with Ethernet's MTU, with room.
 const MAX_DATAGRAM: usize = 2048;
-/// About a second of a busy stream.
-const SOCKET_BUFFER: usize = 1024 * 1024;
 /// Datagrams that one client may take before the others of its thread get their turn.
 const TURNS: u32 = 64;
 /// How often str0m tells what was asked for again.
@@ -52,6 +50,8 @@ pub(crate) enum ClientError {
 /// What a client publishes.
 pub(crate) struct Request<'a> {
     pub(crate) endpoint: &'a Url,
+    /// An address of the server, to find our own by.
+    pub(crate) towards: SocketAddr,
     pub(crate) video: Option<Codec>,
     pub(crate) audio: bool,
     /// Whole frames are written, and str0m makes packets of them; else packets are.
@@ -83,6 +83,9 @@ impl Client {
         via: impl FnOnce(SocketAddr) -> io::Result<SocketAddr>,
     ) -> Result<Self, ClientError> {
         let mut rtc = Box::new(build(request));
+        let (socket, local) = peer::open(request.towards)?;
+        let candidate = Candidate::host(local, "udp").map_err(|error| ClientError::Sdp(error.to_string()))?;
+        rtc.add_local_candidate(candidate);
         let mut changes = rtc.sdp_api();
         let stream = || Some("loadgen".to_owned());
         let direction = Direction::SendOnly;
@@ -101,9 +104,10 @@ impl Client {
         let address = first_address(&answer)?;
         let remote = via(address)?;
         let answer = with_candidate(&answer, remote);
-        let (socket, local) = open(remote).await?;
-        let candidate = Candidate::host(local, "udp").map_err(|error| ClientError::Sdp(error.to_string()))?;
-        rtc.add_local_candidate(candidate);
+        let socket = UdpSocket::from_std(socket)?;
+        socket.connect(remote).await?;
+        // Until tokio has seen it writable, `try_send` refuses: the first check would be lost, and come again 250 ms later.
+        socket.writable().await?;
         let answer =
             SdpAnswer::from_sdp_string(&answer).map_err(|error| ClientError::Sdp(error.to_string()))?;
         rtc.sdp_api().accept_answer(pending, answer)?;
@@ -265,30 +269,6 @@ fn udp_address(candidate: &str) -> Option<SocketAddr> {
     }
     let ip: IpAddr = words.nth(1)?.parse().ok()?;
     Some(SocketAddr::new(ip, words.next()?.parse().ok()?))
-}
-
-async fn open(remote: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
-    let any: IpAddr = if remote.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
-    let socket = Socket::new(
-        Domain::for_address(remote),
-        Type::DGRAM,
-        Some(SocketProtocol::UDP),
-    )?;
-    socket.set_nonblocking(true)?;
-    // More than the system's limit is cut to it, silently.
-    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
-    socket.set_send_buffer_size(SOCKET_BUFFER)?;
-    socket.bind(&SocketAddr::new(any, 0).into())?;
-    let socket = UdpSocket::from_std(socket.into())?;
-    socket.connect(remote).await?;
-    // Until tokio has seen it writable, `try_send` refuses: the first check would be lost, and come again 250 ms later.
-    socket.writable().await?;
-    let local = socket.local_addr()?;
-    Ok((socket, local))
 }
 
 /// How long a client may take from its POST to the end of its handshake.

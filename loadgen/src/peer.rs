@@ -23,7 +23,7 @@ pub(crate) use srtp::{RTCP_OVERHEAD, Srtp};
 use identity::KeySlot;
 
 /// About a second of a busy stream.
-const RECEIVE_BUFFER: usize = 1024 * 1024;
+const SOCKET_BUFFER: usize = 1024 * 1024;
 const CONTROL: &str = "control";
 
 #[derive(Debug, Error)]
@@ -260,7 +260,7 @@ impl Peer {
 }
 
 /// A socket on every interface, and the address by which `towards` knows it.
-fn open(towards: SocketAddr) -> io::Result<(StdSocket, SocketAddr)> {
+pub(crate) fn open(towards: SocketAddr) -> io::Result<(StdSocket, SocketAddr)> {
     let any: IpAddr = match towards {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -272,7 +272,8 @@ fn open(towards: SocketAddr) -> io::Result<(StdSocket, SocketAddr)> {
     )?;
     socket.set_nonblocking(true)?;
     // More than the system's limit is cut to it, silently.
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.bind(&SocketAddr::new(any, 0).into())?;
     let port = StdSocket::from(socket.try_clone()?).local_addr()?.port();
     let ip = local_ip(towards)?;

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::load::Load;
 use crate::publisher::{self, Sending, Sent, Style};
 use crate::signal::Signal;
+use crate::target::address_of;
 
 /// Publishers that send.
 pub(crate) struct Publishers {
@@ -55,6 +56,7 @@ impl Publishers {
         };
         let signal = Signal::new(&load.signal)?;
         let endpoint = load.target.whip.url(number, number)?;
+        let towards = address_of(&endpoint).await?;
         let style = Style {
             shape: load.shape.of_publisher(number),
             paced: load.paced,
@@ -70,6 +72,7 @@ impl Publishers {
                 .ok_or(ClientError::Missing("certificate"))?;
             let request = Request {
                 endpoint: &endpoint,
+                towards,
                 video,
                 audio,
                 frames: false,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use reqwest::Url;
 
 use crate::signal::SignalError;
@@ -90,21 +90,17 @@ impl Target {
         );
         Ok(())
     }
+}
 
-    /// An address of the server that is watched, to find our own by.
-    pub(crate) async fn address(&self) -> anyhow::Result<SocketAddr> {
-        let url = self.whep.url(1, 1)?;
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let port = url.port_or_known_default().unwrap_or(80);
-        let found = tokio::net::lookup_host((host, port))
-            .await
-            .with_context(|| format!("the name {host} can't be resolved"))?
-            .min_by_key(SocketAddr::is_ipv6);
-        let Some(found) = found else {
-            bail!("the name {host} has no address");
-        };
-        Ok(found)
-    }
+/// An address of a URL's server, IPv4 if it has one.
+pub(crate) async fn address_of(url: &Url) -> anyhow::Result<SocketAddr> {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let port = url.port_or_known_default().unwrap_or(80);
+    let found = tokio::net::lookup_host((host, port))
+        .await
+        .with_context(|| format!("the name {host} can't be resolved"))?
+        .min_by_key(SocketAddr::is_ipv6);
+    found.with_context(|| format!("the name {host} has no address"))
 }
 
 #[cfg(test)]
