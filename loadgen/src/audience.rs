@@ -90,6 +90,7 @@ impl Tally {
     pub(crate) fn since(&self, before: &Self) -> Self {
         Self {
             posted: self.posted - self.left,
+            connected: self.connected.saturating_sub(self.left),
             failed: self.failed - before.failed,
             reasons: self.reasons.iter().skip(before.reasons.len()).cloned().collect(),
             ..*self

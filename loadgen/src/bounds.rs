@@ -62,6 +62,9 @@ impl Bounds {
             self.freezes,
             measured.freezes_per_viewer_minute,
         );
+        if measured.auth_failures > 0 {
+            broken.push(format!("{} packets were not authentic", measured.auth_failures));
+        }
         if measured.viewers.failed > 0 {
             broken.push(format!("{} viewers failed", measured.viewers.failed));
         }

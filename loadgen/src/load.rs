@@ -244,7 +244,14 @@ mod tests {
 
     #[test]
     fn secrets_are_left_out() {
-        let words = ["churn", "--token", "s3cret", "--header=X: s3cret", "--viewers", "3"];
+        let words = [
+            "churn",
+            "--token",
+            "s3cret",
+            "--header=X: s3cret",
+            "--viewers",
+            "3",
+        ];
         let kept = without_secrets(words.into_iter().map(str::to_owned)).join(" ");
         assert_eq!(kept, "churn --token *** --header=*** --viewers 3");
     }

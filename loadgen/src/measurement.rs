@@ -170,7 +170,8 @@ impl Measurement {
                 asked: tally.posted,
                 connected: tally.connected,
                 with_media: counts.with_media,
-                failed: tally.failed,
+                // Those who are there and see nothing have failed, too.
+                failed: tally.failed + (counts.viewers - counts.with_media),
                 errors: tally.reasons.iter().take(SHOWN_ERRORS).cloned().collect(),
             },
             sent: end.sent.since(start.sent),

@@ -36,6 +36,8 @@ pub(crate) struct Run<'a> {
     before: Snapshot,
     /// Failures until then are in a measurement already.
     told: Tally,
+    /// What the handshakes agreed on.
+    cipher: Option<&'static str>,
 }
 
 impl<'a> Run<'a> {
@@ -56,6 +58,7 @@ impl<'a> Run<'a> {
             habits: Habits {
                 verify: load.verify,
                 clock,
+                nack: load.nack,
                 seed: load.seed,
             },
             publishers: load.publishers,
@@ -80,6 +83,7 @@ impl<'a> Run<'a> {
             publishers,
             before,
             told: Tally::default(),
+            cipher: None,
         })
     }
 
@@ -128,6 +132,8 @@ impl<'a> Run<'a> {
         self.audience.close();
         let mut counts = self.audience.collect().await;
         counts.merge(&opened.joined);
+        self.cipher = counts.cipher.or(self.cipher);
+        counts.cipher = self.cipher;
         let tally = self.audience.tally();
         let told = std::mem::replace(&mut self.told, tally.clone());
         Measurement::new(&Observed {

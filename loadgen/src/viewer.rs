@@ -36,6 +36,8 @@ pub(crate) struct Habits {
     /// Of 2^32 packets, so many are authenticated and measured.
     pub(crate) verify: u64,
     pub(crate) clock: Clock,
+    /// Lost packets are asked for, where the server takes that.
+    pub(crate) nack: bool,
     pub(crate) seed: u64,
 }
 
@@ -251,7 +253,7 @@ impl Viewer {
             .iter_mut()
             .filter(|stream| !stream.missing.is_empty())
         {
-            let nack = self.tracks.get(stream.track).is_some_and(|track| track.nack);
+            let nack = self.habits.nack && self.tracks.get(stream.track).is_some_and(|track| track.nack);
             let due = stream.missing.due(now, self.rtt, nack);
             if due.hopeless {
                 hopeless = true;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use str0m::change::SdpOffer;
 use str0m::media::{KeyframeRequestKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::rtp::{RtpPacket, RtpWrite, SeqNo};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
 const TURN: Duration = Duration::from_millis(1);
@@ -28,6 +28,14 @@ struct Faults {
     delay: Duration,
     /// Viewers after so many are refused.
     viewers_max: Option<usize>,
+    /// From then on, since its start, it is as if the publisher sent nothing for so long.
+    pause: Option<(Duration, Duration)>,
+    /// Every so many datagrams of media one is sent twice.
+    repeat_every: Option<u64>,
+    /// Every so many datagrams of media one is sent after its successor.
+    swap_every: Option<u64>,
+    /// Media is sealed with a key that viewers don't have: they can't tell that from a changed byte.
+    wrong_key: bool,
 }
 
 struct Session {
@@ -43,6 +51,11 @@ struct Forwarder {
     sessions: Vec<Session>,
     waiting: VecDeque<(Instant, RtpPacket)>,
     count: u64,
+    began: Instant,
+    /// Packets that the pause took out of the numbering.
+    paused: u64,
+    sent: u64,
+    held: Option<(Vec<u8>, SocketAddr)>,
     faults: Faults,
 }
 
@@ -130,6 +143,10 @@ impl Forwarder {
             sessions: Vec::new(),
             waiting: VecDeque::new(),
             count: 0,
+            began: Instant::now(),
+            paused: 0,
+            sent: 0,
+            held: None,
             faults,
         }
     }
@@ -197,15 +214,15 @@ impl Forwarder {
     fn turn(&mut self) {
         let now = Instant::now();
         let mut joined = false;
+        let mut outgoing = Vec::new();
         for session in &mut self.sessions {
             session.rtc.handle_input(Input::Timeout(now)).unwrap();
             loop {
                 match session.rtc.poll_output().unwrap() {
                     Output::Timeout(_) => break,
                     Output::Transmit(transmit) => {
-                        self.socket
-                            .send_to(&transmit.contents, transmit.destination)
-                            .unwrap();
+                        let is_media = !session.publisher && is_rtp(&transmit.contents);
+                        outgoing.push((transmit.contents.to_vec(), transmit.destination, is_media));
                     }
                     Output::Event(Event::MediaAdded(media)) => {
                         session.mid = Some(media.mid);
@@ -225,8 +242,34 @@ impl Forwarder {
                 }
             }
         }
+        for (datagram, to, is_media) in outgoing {
+            if is_media {
+                self.send_media(datagram, to);
+            } else {
+                self.socket.send_to(&datagram, to).unwrap();
+            }
+        }
         if joined {
             self.ask_for_keyframe();
+        }
+    }
+
+    fn send_media(&mut self, mut datagram: Vec<u8>, to: SocketAddr) {
+        self.sent += 1;
+        let now = |every: Option<u64>| every.is_some_and(|every| self.sent.is_multiple_of(every));
+        if self.faults.wrong_key {
+            *datagram.last_mut().unwrap() ^= 0x55;
+        }
+        if now(self.faults.swap_every) && self.held.is_none() {
+            self.held = Some((datagram, to));
+            return;
+        }
+        self.socket.send_to(&datagram, to).unwrap();
+        if now(self.faults.repeat_every) {
+            self.socket.send_to(&datagram, to).unwrap();
+        }
+        if let Some((datagram, to)) = self.held.take() {
+            self.socket.send_to(&datagram, to).unwrap();
         }
     }
 
@@ -241,6 +284,15 @@ impl Forwarder {
 
     fn forward(&mut self, packet: &RtpPacket) {
         self.count += 1;
+        let since = self.began.elapsed();
+        if self
+            .faults
+            .pause
+            .is_some_and(|(from, length)| since >= from && since < from + length)
+        {
+            self.paused += 1;
+            return;
+        }
         if self
             .faults
             .lose_every
@@ -257,10 +309,16 @@ impl Forwarder {
                 continue;
             };
             let time = packet.header.timestamp;
-            let write = RtpWrite::new(pt, packet.seq_no, time, Instant::now(), packet.payload.clone());
+            let sequence = SeqNo::from(*packet.seq_no - self.paused);
+            let write = RtpWrite::new(pt, sequence, time, Instant::now(), packet.payload.clone());
             stream.write_rtp(write.marker(packet.header.marker));
         }
     }
+}
+
+/// RFC 7983 and RFC 5761: media, not RTCP.
+fn is_rtp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..=191, second, ..] if !(64..=95).contains(&(second & 0x7F)))
 }
 
 fn broadcast(port: u16, more: &[&str]) -> Finished {
@@ -325,6 +383,89 @@ fn fifty_milliseconds_read_as_fifty() {
     let report = report(&finished);
     let delay = report["delay_ms"]["p50"].as_f64().unwrap();
     assert!((50.0..80.0).contains(&delay), "{report}");
+}
+
+#[test]
+fn a_frozen_publisher_reads_as_a_freeze() {
+    // In the middle of the measured seconds: they begin about three seconds after the server.
+    let server = Server::start(Faults {
+        pause: Some((Duration::from_secs(5), Duration::from_millis(900))),
+        ..Faults::default()
+    });
+    let finished = broadcast(server.port, &["--json", "--viewers", "2", "--seconds", "6"]);
+    let report = report(&finished);
+    assert_eq!(report["freezes"], 2, "{report}");
+    let frozen = report["frozen_seconds"].as_f64().unwrap();
+    assert!((1.6..2.6).contains(&frozen), "{report}");
+}
+
+#[test]
+fn an_even_stream_has_no_freeze_and_nothing_out_of_order() {
+    let server = Server::start(Faults::default());
+    let finished = broadcast(server.port, &["--json", "--seconds", "3", "--verify", "all"]);
+    let report = report(&finished);
+    for name in ["freezes", "reordered", "duplicates", "auth_failures", "recovered"] {
+        assert_eq!(report[name], 0, "{name}: {report}");
+    }
+    assert_eq!(report["verified_packets"], report["packets"], "{report}");
+}
+
+#[test]
+fn a_wrong_key_reads_as_authentication_failures() {
+    let server = Server::start(Faults {
+        wrong_key: true,
+        ..Faults::default()
+    });
+    let finished = broadcast(server.port, &["--json", "--seconds", "2"]);
+    assert!(!finished.status.success());
+    let report = report(&finished);
+    assert!(report["auth_failures"].as_u64().unwrap() > 50, "{report}");
+    assert_eq!(
+        (
+            report["packets"].as_u64(),
+            report["viewers"]["with_media"].as_u64()
+        ),
+        (Some(0), Some(0)),
+        "{report}"
+    );
+}
+
+#[test]
+fn packets_that_come_twice_or_late_are_counted() {
+    let server = Server::start(Faults {
+        repeat_every: Some(50),
+        swap_every: Some(33),
+        ..Faults::default()
+    });
+    let finished = broadcast(
+        server.port,
+        &["--json", "--seconds", "3", "--bitrate", "3000", "--no-nack"],
+    );
+    let report = report(&finished);
+    let packets = report["packets"].as_u64().unwrap() as f64;
+    let share = |name: &str| report[name].as_u64().unwrap() as f64 / packets * 100.0;
+    assert!((1.5..2.5).contains(&share("duplicates")), "{report}");
+    assert!((2.5..3.5).contains(&share("reordered")), "{report}");
+    assert_eq!(report["lost"], 0, "{report}");
+}
+
+#[test]
+fn a_bound_that_breaks_fails_the_run_and_says_so() {
+    let server = Server::start(Faults {
+        delay: Duration::from_millis(50),
+        ..Faults::default()
+    });
+    let holds = broadcast(
+        server.port,
+        &["--seconds", "2", "--max-delay", "200", "--max-loss", "0.1"],
+    );
+    assert!(holds.status.success(), "{holds:?}");
+    let breaks = broadcast(server.port, &["--seconds", "2", "--max-delay", "20"]);
+    let table = String::from_utf8(breaks.stdout).unwrap();
+    assert!(
+        !breaks.status.success() && table.contains("BROKEN: p99 delay"),
+        "{table}"
+    );
 }
 
 #[test]

@@ -11,7 +11,10 @@ const STYLE: &str = include_str!("page.css");
 /// The whole page.
 pub(crate) fn render(report: &Report) -> String {
     let result = &report.result;
-    let title = format!("{} · {} viewers", report.about.scenario, result.viewers.with_media);
+    let title = format!(
+        "{} · {} viewers",
+        report.about.scenario, result.viewers.with_media
+    );
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -53,10 +56,17 @@ fn heading(report: &Report) -> String {
 fn subtitle(report: &Report) -> String {
     let about = &report.about;
     let video = match &about.codec {
-        Some(codec) => format!("{codec} at {} kbit/s, {} frames/s", about.kbit_per_second, about.frames_per_second),
+        Some(codec) => format!(
+            "{codec} at {} kbit/s, {} frames/s",
+            about.kbit_per_second, about.frames_per_second
+        ),
         None => "audio only".to_owned(),
     };
-    let audio = if about.audio && about.codec.is_some() { " and Opus" } else { "" };
+    let audio = if about.audio && about.codec.is_some() {
+        " and Opus"
+    } else {
+        ""
+    };
     format!(
         "{} · {video}{audio} · {} publisher{} · {}",
         about.scenario,
@@ -134,34 +144,64 @@ fn plots(report: &Report) -> Vec<Plot> {
             }
         };
         let series = |name: &str, value: fn(&Measurement) -> Option<f64>| {
-            let points = report.steps.iter().enumerate().map(|(number, step)| (at(number, step), value(step)));
+            let points = report
+                .steps
+                .iter()
+                .enumerate()
+                .map(|(number, step)| (at(number, step), value(step)));
             Series::new(name, points)
         };
         let plot = |title, y, series| Plot { title, x, y, series };
-        plots.push(plot("Delay through the server", "ms", vec![
-            series("p50", |step| step.delay_ms.p50),
-            series("p90", |step| step.delay_ms.p90),
-            series("p99", |step| step.delay_ms.p99),
-        ]));
-        plots.push(plot("Loss", "%", vec![
-            series("never came", |step| Some(step.loss_percent)),
-            series("not at first", |step| Some(step.network_loss_percent)),
-        ]));
-        plots.push(plot("CPU", "% of a core", vec![
-            series("server", |step| step.server_cpu_percent),
-            series("generator", |step| Some(step.generator_cpu_percent)),
-        ]));
-        plots.push(plot("Packets received", "packets/s", vec![series("packets", |step| Some(step.packets_per_second))]));
-        plots.push(plot("Server's cost", "ns/packet", vec![series("ns", |step| step.server_ns_per_packet)]));
+        plots.push(plot(
+            "Delay through the server",
+            "ms",
+            vec![
+                series("p50", |step| step.delay_ms.p50),
+                series("p90", |step| step.delay_ms.p90),
+                series("p99", |step| step.delay_ms.p99),
+            ],
+        ));
+        plots.push(plot(
+            "Loss",
+            "%",
+            vec![
+                series("never came", |step| Some(step.loss_percent)),
+                series("not at first", |step| Some(step.network_loss_percent)),
+            ],
+        ));
+        plots.push(plot(
+            "CPU",
+            "% of a core",
+            vec![
+                series("server", |step| step.server_cpu_percent),
+                series("generator", |step| Some(step.generator_cpu_percent)),
+            ],
+        ));
+        plots.push(plot(
+            "Packets received",
+            "packets/s",
+            vec![series("packets", |step| Some(step.packets_per_second))],
+        ));
+        plots.push(plot(
+            "Server's cost",
+            "ns/packet",
+            vec![series("ns", |step| step.server_ns_per_packet)],
+        ));
         plots.push(plot("Server's memory", "MB", vec![series("MB", resident)]));
     }
-    plots.push(shares("Delay of the packets measured", vec![("delay", &report.result.delay_ms)]));
+    plots.push(shares(
+        "Delay of the packets measured",
+        vec![("delay", &report.result.delay_ms)],
+    ));
     let joins = joins(report);
-    plots.push(shares("Joining", vec![
-        ("POST to DTLS", &joins.join_ms),
-        ("to first packet", &joins.first_packet_ms),
-        ("to whole keyframe", &joins.first_keyframe_ms),
-    ]));
+    plots.push(shares(
+        "Joining",
+        vec![
+            ("POST to DTLS", &joins.join_ms),
+            ("to first packet", &joins.first_packet_ms),
+            ("to whole keyframe", &joins.first_keyframe_ms),
+        ],
+    ));
     plots
 }
 
@@ -185,7 +225,10 @@ fn shares(title: &'static str, summaries: Vec<(&str, &Summary)>) -> Plot {
         series: summaries
             .into_iter()
             .map(|(name, summary)| {
-                let points = summary.distribution.iter().map(|(ms, share)| (*ms, Some(share * 100.0)));
+                let points = summary
+                    .distribution
+                    .iter()
+                    .map(|(ms, share)| (*ms, Some(share * 100.0)));
                 Series::new(name, points)
             })
             .collect(),

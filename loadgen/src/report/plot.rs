@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 
 const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 280.0;
+const HEIGHT: f64 = 296.0;
 /// Room for labels around the plot: left, top, right, bottom.
 const LEFT: f64 = 58.0;
-const TOP: f64 = 14.0;
+const TOP: f64 = 30.0;
 const RIGHT: f64 = 16.0;
 const BOTTOM: f64 = 40.0;
 const TICKS: f64 = 5.0;
@@ -117,7 +117,7 @@ impl Plot {
                     }
                     line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(HEIGHT - BOTTOM) y2=(HEIGHT - BOTTOM) {}
                     text.unit x=(WIDTH - RIGHT) y=(HEIGHT - 6.0) text-anchor="end" { (self.x) }
-                    text.unit x="4" y=(TOP - 3.0) { (self.y) }
+                    text.unit x="4" y="12" { (self.y) }
                     @for (number, series) in self.series.iter().enumerate() {
                         @let path = path(&series.points, left, top);
                         path class=(format!("line s{number}")) d=(path) {}
@@ -169,7 +169,13 @@ mod tests {
 
     #[test]
     fn labels_are_short() {
-        for (value, text) in [(0.0, "0"), (0.25, "0.25"), (1500.0, "1.5k"), (2e6, "2M"), (100.0, "100")] {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.25, "0.25"),
+            (1500.0, "1.5k"),
+            (2e6, "2M"),
+            (100.0, "100"),
+        ] {
             assert_eq!(label(value), text);
         }
     }
@@ -183,7 +189,9 @@ mod tests {
             series: vec![Series::new("a<b", points)],
         };
         assert!(plot(vec![(1.0, None)]).render().into_string().is_empty());
-        let drawn = plot(vec![(1.0, Some(2.0)), (2.0, Some(3.0))]).render().into_string();
+        let drawn = plot(vec![(1.0, Some(2.0)), (2.0, Some(3.0))])
+            .render()
+            .into_string();
         assert!(drawn.contains("<svg") && drawn.contains("a&lt;b") && !drawn.contains("NaN"));
     }
 }

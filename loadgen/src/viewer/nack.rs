@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+/// What is only late comes within this time.
+const ASK_AFTER: Duration = Duration::from_millis(10);
 /// Nothing is asked for twice sooner, however short the way.
 const ASK_AGAIN_MIN: Duration = Duration::from_millis(20);
 const ASKS_MAX: u8 = 10;
@@ -48,7 +50,7 @@ impl Missing {
         self.holes.push(Hole {
             index,
             since: now,
-            next: now,
+            next: now + ASK_AFTER,
             asks: 0,
         });
     }
@@ -106,11 +108,15 @@ mod tests {
         let mut missing = Missing::default();
         let start = Instant::now();
         missing.add(5, start);
-        assert_eq!(missing.due(start, RTT, true).ask, [5]);
-        assert!(missing.due(start + RTT / 2, RTT, true).ask.is_empty());
-        assert_eq!(missing.due(start + RTT, RTT, true).ask, [5]);
-        assert!(missing.found(5) && !missing.found(6));
-        assert!(missing.due(start + 2 * RTT, RTT, true).ask.is_empty() && missing.is_empty());
+        missing.add(6, start);
+        assert!(missing.due(start, RTT, true).ask.is_empty());
+        assert!(!missing.found(6), "late, not lost");
+        let first = start + ASK_AFTER;
+        assert_eq!(missing.due(first, RTT, true).ask, [5]);
+        assert!(missing.due(first + RTT / 2, RTT, true).ask.is_empty());
+        assert_eq!(missing.due(first + RTT, RTT, true).ask, [5]);
+        assert!(missing.found(5) && !missing.found(7));
+        assert!(missing.due(first + 2 * RTT, RTT, true).ask.is_empty() && missing.is_empty());
     }
 
     #[test]
@@ -137,7 +143,7 @@ mod tests {
         let mut missing = Missing::default();
         let start = Instant::now();
         missing.add(5, start);
-        let due = missing.due(start, RTT, false);
+        let due = missing.due(start + ASK_AFTER, RTT, false);
         assert!(due.ask.is_empty() && !due.hopeless);
         assert_eq!(missing.next(), Some(start + REORDERING));
         assert!(missing.due(start + REORDERING, RTT, false).hopeless);
