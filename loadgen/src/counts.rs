@@ -60,6 +60,8 @@ pub(crate) struct Counts {
     /// Viewers that took part, and those of them that got a packet.
     pub(crate) viewers: u64,
     pub(crate) with_media: u64,
+    /// Viewers that stayed for some time and got none.
+    pub(crate) starved: u64,
     /// Packets of media, each once, retransmitted ones included.
     pub(crate) packets: u64,
     /// Their payloads, still encrypted.
@@ -94,6 +96,7 @@ impl Counts {
     pub(crate) fn merge(&mut self, other: &Self) {
         self.viewers += other.viewers;
         self.with_media += other.with_media;
+        self.starved += other.starved;
         self.packets += other.packets;
         self.bytes += other.bytes;
         self.missing += other.missing;

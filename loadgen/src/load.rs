@@ -58,9 +58,17 @@ impl Load {
             .unwrap_or_default()
             .parse()
             .map_err(|_| anyhow::anyhow!("--codec: vp8, vp9, h264 or av1"))?;
+        let conference = scenario == "conference";
+        let viewers = number("viewers").unwrap_or(1);
         let load = Self {
             scenario,
-            target: target(text("whip"), text("whep"), text("server"), text("room"))?,
+            target: target(
+                text("whip"),
+                text("whep"),
+                text("server"),
+                text("room"),
+                conference,
+            )?,
             signal: SignalSettings {
                 token: text("token"),
                 headers: matches
@@ -72,8 +80,12 @@ impl Load {
                 authority: text("ca"),
                 insecure: flag("insecure"),
             },
-            publishers: number("publishers").unwrap_or(1),
-            viewers: number("viewers").unwrap_or(1),
+            publishers: if conference {
+                viewers
+            } else {
+                number("publishers").unwrap_or(1)
+            },
+            viewers,
             seconds: matches.get_one::<u64>("seconds").copied().unwrap_or_default(),
             video: (!flag("no-video")).then_some(codec),
             audio: flag("audio") || flag("no-video"),
@@ -141,10 +153,11 @@ fn target(
     whep: Option<String>,
     server: Option<String>,
     room: Option<String>,
+    conference: bool,
 ) -> anyhow::Result<Target> {
     match (whip, whep, server) {
         (Some(whip), Some(whep), None) => Target::endpoints(&whip, &whep),
-        (None, None, Some(server)) => Target::room(&server, &room.unwrap_or_default()),
+        (None, None, Some(server)) => Target::room(&server, &room.unwrap_or_default(), conference),
         (None, None, None) => bail!("where to? Give --whip URL and --whep URL, or --server URL for a Weever"),
         (_, _, Some(_)) => bail!("--server stands for --whip and --whep: give it alone"),
         (None, ..) => bail!("--whip URL is missing: who publishes what --whep watches?"),
@@ -268,15 +281,15 @@ mod tests {
     #[test]
     fn a_target_is_given_in_one_way() {
         let some = |text: &str| Some(text.to_owned());
-        assert!(target(some("http://a/i"), some("http://a/o"), None, None).is_ok());
-        assert!(target(None, None, some("http://a"), some("room")).is_ok());
+        assert!(target(some("http://a/i"), some("http://a/o"), None, None, false).is_ok());
+        assert!(target(None, None, some("http://a"), some("room"), false).is_ok());
         for (whip, whep, server) in [
             (None, None, None),
             (some("http://a"), None, None),
             (None, some("http://a"), None),
             (some("http://a"), some("http://a"), some("http://a")),
         ] {
-            assert!(target(whip, whep, server, some("room")).is_err());
+            assert!(target(whip, whep, server, some("room"), false).is_err());
         }
     }
 

@@ -171,7 +171,7 @@ impl Measurement {
                 connected: tally.connected,
                 with_media: counts.with_media,
                 // Those who are there and see nothing have failed, too.
-                failed: tally.failed + (counts.viewers - counts.with_media),
+                failed: tally.failed + counts.starved,
                 errors: tally.reasons.iter().take(SHOWN_ERRORS).cloned().collect(),
             },
             sent: end.sent.since(start.sent),

@@ -62,17 +62,24 @@ impl Target {
         })
     }
 
-    /// A room of a Weever, watched as its own clients do.
-    pub(crate) fn room(server: &str, room: &str) -> anyhow::Result<Self> {
+    /// A room of a Weever, watched as its own clients do. In a conference everybody has one name for both: a server
+    /// doesn't send back to a publisher what is its own.
+    pub(crate) fn room(server: &str, room: &str, conference: bool) -> anyhow::Result<Self> {
         let base = server.trim_end_matches('/');
         let named = !room.is_empty() && !room.contains(['/', '?', '#', '{', '}']);
         ensure!(
             named,
             "--room `{room}`: a room's name has no / ? # {{ or }} in it"
         );
+        let (publisher, viewer) = if conference {
+            ("participant", "participant")
+        } else {
+            ("publisher", "viewer")
+        };
         Ok(Self {
-            whip: Template::parse(&format!("{base}/pub/{room}/publisher{PUBLISHER}")).context("--server")?,
-            whep: Template::parse(&format!("{base}/sub/{room}/viewer{VIEWER}")).context("--server")?,
+            whip: Template::parse(&format!("{base}/pub/{room}/{publisher}{PUBLISHER}"))
+                .context("--server")?,
+            whep: Template::parse(&format!("{base}/sub/{room}/{viewer}{VIEWER}")).context("--server")?,
             multistream: true,
         })
     }
@@ -133,10 +140,19 @@ mod tests {
 
     #[test]
     fn a_room_has_both_ends() {
-        let target = Target::room("http://localhost:8443/", "lobby").unwrap();
+        let target = Target::room("http://localhost:8443/", "lobby", false).unwrap();
         assert_eq!(target.whip.url(1, 2).unwrap().path(), "/pub/lobby/publisher2");
         assert_eq!(target.whep.url(9, 1).unwrap().path(), "/sub/lobby/viewer9");
         assert!(target.multistream && target.check(5, 5).is_ok());
-        assert!(Target::room("http://localhost:8443", "a/b").is_err());
+        let conference = Target::room("http://localhost:8443", "lobby", true).unwrap();
+        assert_eq!(
+            conference.whip.url(1, 2).unwrap().path(),
+            "/pub/lobby/participant2"
+        );
+        assert_eq!(
+            conference.whep.url(2, 1).unwrap().path(),
+            "/sub/lobby/participant2"
+        );
+        assert!(Target::room("http://localhost:8443", "a/b", false).is_err());
     }
 }

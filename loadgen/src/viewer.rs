@@ -25,6 +25,8 @@ use stream::Stream;
 
 /// How long a viewer may take from its POST to the end of its handshake.
 const CONNECT_MAX: Duration = Duration::from_secs(20);
+/// Who is there for longer should have had a packet.
+const STARVED_AFTER: Duration = Duration::from_secs(3);
 /// Until a report has measured it.
 const RTT_ASSUMED: Duration = Duration::from_millis(100);
 /// RTCP's packet types, seen as payload types (RFC 5761 §4).
@@ -326,6 +328,8 @@ impl Viewer {
         }
         counts.viewers += 1;
         counts.with_media += u64::from(packets > 0);
+        let stayed = now.saturating_duration_since(self.joined.begun);
+        counts.starved += u64::from(packets == 0 && stayed > STARVED_AFTER);
         counts.packets += packets;
         counts.bytes += std::mem::take(&mut self.closed_bytes);
         counts.missing += missing;

@@ -4,6 +4,8 @@ use crate::load::Load;
 use crate::report::{Report, Trend};
 use crate::run::Run;
 
+/// Of a shorter run, an hour's growth says nothing.
+const TREND_SECONDS_MIN: u64 = 300;
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
 /// What soaking adds to a load.
@@ -51,10 +53,11 @@ pub(crate) async fn run(load: &Load, soak: Soak) -> anyhow::Result<Report> {
         .zip(&steps)
         .filter_map(|((hours, _), step)| Some((*hours, step.delay_ms.p99?)))
         .collect();
+    let long_enough = load.seconds >= TREND_SECONDS_MIN;
     let has_server = steps.iter().any(|step| !step.server.is_empty());
     let trend = Trend {
-        server_mib_per_hour: slope(&memory).filter(|_| has_server),
-        delay_p99_ms_per_hour: slope(&delay),
+        server_mib_per_hour: slope(&memory).filter(|_| has_server && long_enough),
+        delay_p99_ms_per_hour: slope(&delay).filter(|_| long_enough),
     };
     let mut broken = Vec::new();
     if let (Some(bound), Some(growth)) = (soak.growth_max, trend.server_mib_per_hour)
