@@ -203,6 +203,13 @@ fn publishing() -> Vec<Arg> {
         number("bitrate", "1000", "KBIT", "Video, kbit/s", 50..=100_000),
         number("fps", "30", "N", "Frames per second", 1..=240),
         number("packet-size", "1100", "BYTES", "Largest RTP payload", 64..=1200),
+        number(
+            "gop",
+            "0",
+            "FRAMES",
+            "Frames from one keyframe to the next; 0: only when one is asked for",
+            0..=100_000,
+        ),
         flag(
             "paced",
             "Spread a frame's packets over its interval instead of sending them at once",

@@ -90,6 +90,8 @@ impl Load {
             video: (!flag("no-video")).then_some(codec),
             audio: flag("audio") || flag("no-video"),
             shape: Shape {
+                codec,
+                gop: number("gop").filter(|gop| *gop > 0),
                 kbit_per_second: number("bitrate").unwrap_or_default(),
                 frames_per_second: number("fps").unwrap_or_default(),
                 packet: usize::try_from(number("packet-size").unwrap_or_default())?,

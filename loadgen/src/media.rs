@@ -1,205 +1,31 @@
-//! Seeded video that looks like VP8 to a server (RFC 7741), with a time stamp in each packet.
+//! Media that servers take for real: seeded, made beforehand, with the payload headers of each codec and a time stamp
+//! at the end of every payload.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-/// Payload descriptor with a 15-bit picture id (RFC 7741 §4.2).
-const DESCRIPTOR: usize = 4;
-/// Frame tag, start code and size of a keyframe (RFC 6386 §9.1).
-const KEYFRAME_HEADER: usize = 10;
-/// Says that a stamp follows.
-const MAGIC: [u8; 4] = *b"WvLg";
-/// Where the magic lies in every payload: behind all headers.
-const STAMP_AT: usize = DESCRIPTOR + KEYFRAME_HEADER;
-/// Magic and microseconds.
-const STAMP: usize = MAGIC.len() + 8;
+mod keyframe;
+mod payload;
+mod stamp;
+
+pub(crate) use keyframe::begins_keyframe;
+pub(crate) use stamp::{STAMP, stamp_of, write_stamp};
+
+use payload::Part;
+
 /// Keyframes are so much larger than other frames.
-const KEYFRAME_FACTOR: usize = 4;
+const KEYFRAME_FACTOR: f64 = 4.0;
 /// Sizes of frames vary by this share, up and down.
 const SPREAD: f64 = 0.2;
 /// Random bytes that payloads are cut from.
 const FILLER: usize = 64 * 1024;
 /// Frames whose sizes are computed beforehand; then they repeat.
 const SIZES: usize = 1024;
-
-/// An Opus frame at 32 kbit/s, with the stamp in it.
+/// An Opus frame at 32 kbit/s.
 const AUDIO: usize = 80;
-
-/// What frames are made from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
-    pub(crate) kbit_per_second: u32,
-    pub(crate) frames_per_second: u32,
-    /// Largest payload, bytes.
-    pub(crate) packet: usize,
-    pub(crate) seed: u64,
-}
-
-/// A source of frames.
-pub(crate) struct Video {
-    packet: usize,
-    sizes: Vec<usize>,
-    filler: Vec<u8>,
-    number: usize,
-}
-
-impl Video {
-    pub(crate) fn new(shape: Shape) -> Self {
-        let mut random = fastrand::Rng::with_seed(shape.seed);
-        let mean = f64::from(shape.kbit_per_second) * 125.0 / f64::from(shape.frames_per_second);
-        let sizes = (0..SIZES)
-            .map(|_| {
-                let share = 1.0 - SPREAD + 2.0 * SPREAD * random.f64();
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "a size of some kilobytes"
-                )]
-                let size = (mean * share) as usize;
-                size.max(STAMP_AT + STAMP)
-            })
-            .collect();
-        let filler = (0..FILLER).map(|_| random.u8(..)).collect();
-        Self {
-            packet: shape.packet.max(STAMP_AT + STAMP),
-            sizes,
-            filler,
-            number: 0,
-        }
-    }
-
-    /// The payloads of the next frame; the last one gets the marker bit.
-    pub(crate) fn frame(&mut self, keyframe: bool, stamp: Duration) -> Vec<Vec<u8>> {
-        let size = self.sizes[self.number % SIZES] * if keyframe { KEYFRAME_FACTOR } else { 1 };
-        let packets = size.div_ceil(self.packet);
-        let each = size.div_ceil(packets).max(STAMP_AT + STAMP);
-        let picture = u16::try_from(self.number % 0x8000).unwrap_or(0);
-        let frame = (0..packets)
-            .map(|index| {
-                let from = (self.number * 7919 + index * each) % (FILLER - each.min(FILLER));
-                let mut payload = self.filler[from..from + each].to_vec();
-                write_descriptor(&mut payload, index == 0, picture);
-                if index == 0 {
-                    write_frame_header(&mut payload[DESCRIPTOR..], keyframe);
-                }
-                write_stamp(&mut payload, stamp);
-                payload
-            })
-            .collect();
-        self.number += 1;
-        frame
-    }
-}
-
-/// One audio packet.
-pub(crate) fn audio(stamp: Duration) -> Vec<u8> {
-    let mut payload = vec![0x78; AUDIO];
-    write_stamp(&mut payload, stamp);
-    payload
-}
-
-fn write_descriptor(payload: &mut [u8], first: bool, picture: u16) {
-    payload[0] = 0x80 | if first { 0x10 } else { 0 };
-    payload[1] = 0x80;
-    payload[2..4].copy_from_slice(&(picture | 0x8000).to_be_bytes());
-}
-
-fn write_frame_header(header: &mut [u8], keyframe: bool) {
-    // Bit 0: not a keyframe. Bit 4: to be shown.
-    header[0] = 0x10 | u8::from(!keyframe);
-    if keyframe {
-        header[3..6].copy_from_slice(&[0x9d, 0x01, 0x2a]);
-        header[6..8].copy_from_slice(&1280u16.to_le_bytes());
-        header[8..10].copy_from_slice(&720u16.to_le_bytes());
-    }
-}
-
-fn write_stamp(payload: &mut [u8], stamp: Duration) {
-    let us = u64::try_from(stamp.as_micros()).unwrap_or(u64::MAX);
-    payload[STAMP_AT..STAMP_AT + 4].copy_from_slice(&MAGIC);
-    payload[STAMP_AT + 4..STAMP_AT + STAMP].copy_from_slice(&us.to_be_bytes());
-}
-
-/// The stamp of a payload of ours, `None` of any other.
-pub(crate) fn stamp_of(payload: &[u8]) -> Option<Duration> {
-    let bytes = payload.get(STAMP_AT..STAMP_AT + STAMP)?;
-    let (magic, us) = bytes.split_at(MAGIC.len());
-    (magic == MAGIC).then(|| Duration::from_micros(u64::from_be_bytes(us.try_into().unwrap_or_default())))
-}
-
-/// Whether a payload begins a VP8 keyframe.
-pub(crate) fn begins_keyframe(_: Codec, payload: &[u8]) -> bool {
-    payload.len() > DESCRIPTOR
-        && payload[0] & 0x1F == 0x10
-        && payload[0] & 0x80 != 0
-        && payload[DESCRIPTOR] & 1 == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SHAPE: Shape = Shape {
-        kbit_per_second: 1000,
-        frames_per_second: 30,
-        packet: 1100,
-        seed: 7,
-    };
-
-    #[test]
-    fn the_same_seed_gives_the_same_bytes() {
-        let stamp = Duration::from_micros(5);
-        let frames = |seed| {
-            let mut video = Video::new(Shape { seed, ..SHAPE });
-            (0..50).map(|n| video.frame(n == 0, stamp)).collect::<Vec<_>>()
-        };
-        assert_eq!(frames(7), frames(7));
-        assert_ne!(frames(7), frames(8));
-    }
-
-    #[test]
-    fn the_bit_rate_is_what_was_asked() {
-        let mut video = Video::new(SHAPE);
-        let bytes: usize = (0..SIZES)
-            .flat_map(|_| video.frame(false, Duration::ZERO))
-            .map(|payload| payload.len())
-            .sum();
-        let kbit_per_second = bytes as f64 * 8.0 / 1000.0 / (SIZES as f64 / 30.0);
-        assert!((kbit_per_second - 1000.0).abs() < 50.0, "{kbit_per_second}");
-    }
-
-    #[test]
-    fn keyframes_and_stamps_are_found_again() {
-        let mut video = Video::new(SHAPE);
-        let stamp = Duration::from_micros(123_456);
-        let (key, delta) = (video.frame(true, stamp), video.frame(false, stamp));
-        assert!(begins_keyframe(Codec::Vp8, &key[0]) && !begins_keyframe(Codec::Vp8, &delta[0]));
-        assert!(key.len() > 1 && !begins_keyframe(Codec::Vp8, &key[1]));
-        for payload in key.iter().chain(&delta) {
-            assert_eq!(stamp_of(payload), Some(stamp));
-            assert!(payload.len() <= SHAPE.packet);
-        }
-        assert_eq!(stamp_of(&audio(stamp)), Some(stamp));
-        assert_eq!(stamp_of(&[0; 100]), None);
-        assert_eq!(stamp_of(&[]), None);
-    }
-
-    #[test]
-    fn small_and_large_shapes_hold() {
-        for (kbit_per_second, frames_per_second, packet) in [(50, 240, 64), (100_000, 1, 1200)] {
-            let mut video = Video::new(Shape {
-                kbit_per_second,
-                frames_per_second,
-                packet,
-                seed: 1,
-            });
-            for number in 0..100 {
-                for payload in video.frame(number == 0, Duration::ZERO) {
-                    assert!(payload.len() <= packet && stamp_of(&payload).is_some());
-                }
-            }
-        }
-    }
-}
+/// RFC 6716 §3.1: 20 ms of CELT, mono, one frame.
+const OPUS_TOC: u8 = 0xF8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Codec {
@@ -209,20 +35,9 @@ pub(crate) enum Codec {
     Av1,
     Opus,
 }
-impl std::str::FromStr for Codec {
-    type Err = ();
-    fn from_str(s: &str) -> Result<Self, ()> {
-        Ok(match s {
-            "vp8" => Self::Vp8,
-            "vp9" => Self::Vp9,
-            "h264" => Self::H264,
-            "av1" => Self::Av1,
-            "opus" => Self::Opus,
-            _ => return Err(()),
-        })
-    }
-}
+
 impl Codec {
+    /// As in `a=rtpmap`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Vp8 => "VP8",
@@ -233,16 +48,273 @@ impl Codec {
         }
     }
 }
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name().to_ascii_lowercase())
+    }
+}
+
+/// None of ours.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UnknownCodec;
+
+impl FromStr for Codec {
+    type Err = UnknownCodec;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCodec> {
+        let all = [Self::Vp8, Self::Vp9, Self::H264, Self::Av1, Self::Opus];
+        let known = all
+            .into_iter()
+            .find(|codec| codec.name().eq_ignore_ascii_case(name));
+        known.ok_or(UnknownCodec)
+    }
+}
+
+/// What frames are made from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) codec: Codec,
+    pub(crate) kbit_per_second: u32,
+    pub(crate) frames_per_second: u32,
+    /// Largest payload, bytes.
+    pub(crate) packet: usize,
+    /// Frames from one keyframe to the next; `None`: only when one is asked for.
+    pub(crate) gop: Option<u32>,
+    pub(crate) seed: u64,
+}
+
 impl Shape {
-    pub(crate) fn of_publisher(self, n: u32) -> Self {
+    /// Every publisher's media differs.
+    pub(crate) fn of_publisher(self, number: u32) -> Self {
         Self {
-            seed: self.seed ^ (u64::from(n) << 40),
+            seed: self.seed ^ (u64::from(number) << 40),
             ..self
         }
     }
+
+    /// Bytes of a frame that is no keyframe, on average.
+    fn mean(&self) -> f64 {
+        let mean = f64::from(self.kbit_per_second) * 125.0 / f64::from(self.frames_per_second);
+        self.gop.map_or(mean, |gop| {
+            mean / (1.0 + (KEYFRAME_FACTOR - 1.0) / f64::from(gop))
+        })
+    }
 }
-impl std::fmt::Display for Codec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.name().to_lowercase())
+
+/// A frame's payloads in order; the last one gets the marker bit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) keyframe: bool,
+    pub(crate) payloads: Vec<Vec<u8>>,
+}
+
+/// A source of frames.
+pub(crate) struct Video {
+    shape: Shape,
+    sizes: Vec<f64>,
+    filler: Vec<u8>,
+    number: usize,
+    since_keyframe: u32,
+}
+
+impl Video {
+    pub(crate) fn new(shape: Shape) -> Self {
+        let mut random = fastrand::Rng::with_seed(shape.seed);
+        let mean = shape.mean();
+        let sizes = (0..SIZES)
+            .map(|_| mean * (1.0 - SPREAD + 2.0 * SPREAD * random.f64()))
+            .collect();
+        let filler = (0..FILLER).map(|_| random.u8(..)).collect();
+        Self {
+            shape,
+            sizes,
+            filler,
+            number: 0,
+            since_keyframe: 0,
+        }
+    }
+
+    /// The next frame; the first one is a keyframe, and those that are asked for.
+    pub(crate) fn frame(&mut self, asked: bool, stamp: Duration) -> Frame {
+        let due = self.shape.gop.is_some_and(|gop| self.since_keyframe >= gop);
+        let keyframe = asked || due || self.number == 0;
+        let factor = if keyframe { KEYFRAME_FACTOR } else { 1.0 };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a size of some kilobytes"
+        )]
+        let size = (self.sizes[self.number % SIZES] * factor) as usize;
+        let least = payload::HEADERS_MAX + STAMP;
+        let largest = self.shape.packet.max(least);
+        let count = size.div_ceil(largest).max(1);
+        // Equal packets can travel in one send.
+        let each = size.div_ceil(count).max(least);
+        let payloads = (0..count)
+            .map(|index| {
+                let from = (self.number * 7919 + index * each) % (FILLER - each);
+                let mut payload = self.filler[from..from + each].to_vec();
+                let part = Part {
+                    index,
+                    last: index + 1 == count,
+                    keyframe,
+                    number: self.number,
+                };
+                payload::write_headers(self.shape.codec, &mut payload, part);
+                write_stamp(&mut payload, stamp);
+                payload
+            })
+            .collect();
+        self.number += 1;
+        self.since_keyframe = if keyframe { 1 } else { self.since_keyframe + 1 };
+        Frame { keyframe, payloads }
+    }
+}
+
+/// 20 ms of audio.
+pub(crate) fn audio(stamp: Duration) -> Vec<u8> {
+    let mut payload = vec![OPUS_TOC; AUDIO];
+    write_stamp(&mut payload, stamp);
+    payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIDEO: [Codec; 4] = [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1];
+
+    fn shape(codec: Codec) -> Shape {
+        Shape {
+            codec,
+            kbit_per_second: 1000,
+            frames_per_second: 30,
+            packet: 1100,
+            gop: None,
+            seed: 7,
+        }
+    }
+
+    #[test]
+    fn codecs_are_known_by_name() {
+        for codec in VIDEO.into_iter().chain([Codec::Opus]) {
+            assert_eq!(codec.to_string().parse(), Ok(codec));
+            assert_eq!(codec.name().parse(), Ok(codec));
+        }
+        assert_eq!("h265".parse::<Codec>(), Err(UnknownCodec));
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes() {
+        let stamp = Duration::from_micros(5);
+        for codec in VIDEO {
+            let frames = |seed| {
+                let mut video = Video::new(Shape { seed, ..shape(codec) });
+                (0..50).map(|n| video.frame(n == 9, stamp)).collect::<Vec<_>>()
+            };
+            assert_eq!(frames(7), frames(7));
+            assert_ne!(frames(7), frames(8));
+        }
+    }
+
+    #[test]
+    fn the_bit_rate_is_what_was_asked() {
+        for gop in [None, Some(30), Some(2)] {
+            let mut video = Video::new(Shape {
+                gop,
+                ..shape(Codec::Vp8)
+            });
+            video.frame(true, Duration::ZERO);
+            let bytes: usize = (0..3000)
+                .flat_map(|_| video.frame(false, Duration::ZERO).payloads)
+                .map(|payload| payload.len())
+                .sum();
+            let kbit_per_second = bytes as f64 * 8.0 / 1000.0 / 100.0;
+            assert!(
+                (kbit_per_second - 1000.0).abs() < 50.0,
+                "{gop:?}: {kbit_per_second}"
+            );
+        }
+    }
+
+    #[test]
+    fn keyframes_come_when_asked_for_and_by_the_gop() {
+        let keyframes = |gop, asked: usize| {
+            let mut video = Video::new(Shape {
+                gop,
+                ..shape(Codec::Av1)
+            });
+            (0..20)
+                .filter(|n| video.frame(*n == asked, Duration::ZERO).keyframe)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(keyframes(None, 5), [0, 5]);
+        assert_eq!(keyframes(Some(8), 5), [0, 5, 13]);
+    }
+
+    #[test]
+    fn keyframes_and_stamps_are_found_again() {
+        let stamp = Duration::from_micros(123_456);
+        for codec in VIDEO {
+            let mut video = Video::new(shape(codec));
+            let (key, delta) = (video.frame(true, stamp), video.frame(false, stamp));
+            assert!(key.keyframe && !delta.keyframe && key.payloads.len() > 1);
+            for (index, payload) in key.payloads.iter().enumerate() {
+                // The second slice of H.264's keyframe could begin one.
+                let begins = index <= usize::from(codec == Codec::H264);
+                assert_eq!(begins_keyframe(codec, payload), begins, "{codec} packet {index}");
+            }
+            for payload in key.payloads.iter().chain(&delta.payloads) {
+                assert_eq!(stamp_of(payload), Some(stamp));
+                assert!(payload.len() <= 1100);
+            }
+            assert!(
+                delta
+                    .payloads
+                    .iter()
+                    .all(|payload| !begins_keyframe(codec, payload))
+            );
+        }
+        assert_eq!(stamp_of(&audio(stamp)), Some(stamp));
+    }
+
+    #[test]
+    fn a_frames_packets_are_equal() {
+        for codec in VIDEO {
+            let mut video = Video::new(shape(codec));
+            for number in 0..100 {
+                let frame = video.frame(number % 10 == 0, Duration::ZERO);
+                assert!(
+                    frame
+                        .payloads
+                        .windows(2)
+                        .all(|pair| pair[0].len() == pair[1].len())
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn small_and_large_shapes_hold() {
+        for codec in VIDEO {
+            for (kbit_per_second, frames_per_second, packet) in
+                [(50, 240, 64), (100_000, 1, 1200), (50, 240, 1200)]
+            {
+                let mut video = Video::new(Shape {
+                    kbit_per_second,
+                    frames_per_second,
+                    packet,
+                    ..shape(codec)
+                });
+                for number in 0..100 {
+                    let frame = video.frame(number % 7 == 0, Duration::ZERO);
+                    assert!(begins_keyframe(codec, &frame.payloads[0]) == frame.keyframe);
+                    for payload in frame.payloads {
+                        assert!(payload.len() <= packet.max(64) && stamp_of(&payload).is_some());
+                    }
+                }
+            }
+        }
     }
 }

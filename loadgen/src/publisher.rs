@@ -205,7 +205,7 @@ impl Source {
             frame_time: Duration::from_secs(1) / style.shape.frames_per_second,
             next_frame: begin,
             next_audio: begin,
-            keyframe: true,
+            keyframe: false,
             queue: VecDeque::new(),
             nacks: 0,
             drops: 0,
@@ -246,9 +246,12 @@ impl Source {
             self.next_audio += AUDIO_FRAME;
         }
         while self.queue.front().is_some_and(|packet| packet.due <= now) {
-            let (Some(packet), Some((stream, _))) = (self.queue.pop_front(), &mut self.video) else {
+            let (Some(mut packet), Some((stream, _))) = (self.queue.pop_front(), &mut self.video) else {
                 break;
             };
+            if self.style.paced {
+                media::write_stamp(&mut packet.payload, self.style.clock.now());
+            }
             stream.write(client, packet);
         }
         client.flush()?;
@@ -263,12 +266,11 @@ impl Source {
         let sending = &self.style.sending;
         if let Some((_, video)) = &mut self.video {
             let time = rtp_time(now - self.begin, VIDEO_CLOCK);
-            let payloads = video.frame(self.keyframe, self.style.clock.now());
+            let frame = video.frame(std::mem::take(&mut self.keyframe), self.style.clock.now());
             add(&sending.frames, 1);
-            add(&sending.keyframes, u64::from(self.keyframe));
-            self.keyframe = false;
-            let count = payloads.len();
-            for (index, payload) in payloads.into_iter().enumerate() {
+            add(&sending.keyframes, u64::from(frame.keyframe));
+            let count = frame.payloads.len();
+            for (index, payload) in frame.payloads.into_iter().enumerate() {
                 add(&sending.packets, 1);
                 add(&sending.bytes, payload.len() as u64);
                 let share = if self.style.paced {
