@@ -32,6 +32,9 @@ Examples:
     weever-loadgen broadcast --server http://localhost:8443 --viewers 1000 --join-rate 200 --pin 1 \\
         --max-loss 0.1 --max-delay 20
 
+  Over a way that loses 2 % in bursts and takes 40 ms:
+    weever-loadgen broadcast --server http://localhost:8443 --viewers 20 --impair loss=2%,burst=3,delay=40ms,on=media
+
   Another server, with a token, for a program:
     weever-loadgen broadcast --whip https://host/whip/a --whep https://host/whep/a?{n} --token T --json | jq .loss_percent";
 
@@ -158,6 +161,7 @@ fn scenario(name: &'static str, about: &'static str, examples: &'static str) -> 
         .args(target())
         .args(publishing())
         .args(watching())
+        .args(impairment())
         .args(generator())
         .args(bounds())
 }
@@ -250,6 +254,17 @@ fn watching() -> Vec<Arg> {
     ]
     .into_iter()
     .map(|arg| arg.help_heading("Viewers"))
+    .collect()
+}
+
+fn impairment() -> Vec<Arg> {
+    [
+        ("impair", "What is wrong with the way from the server to each viewer, like loss=1%,burst=4,delay=50ms,jitter=5ms,reorder=0.5%,duplicate=0.1%,rate=5Mbit,queue=100ms,rebind=10s,on=media"),
+        ("impair-back", "The same for the way from each viewer to the server"),
+        ("impair-publishers", "The same for the way from each publisher to the server"),
+    ]
+    .into_iter()
+    .map(|(name, help)| text(name, "WHAT", help).help_heading("Impairment (seeded: the same seed loses the same packets)"))
     .collect()
 }
 

@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::counts::Counts;
+use crate::impair::{self, Proxy};
+use crate::load::Load;
 use crate::peer::{Identity, PeerError, Prepared};
 use crate::sdp::{Description, Wishes};
 use crate::shard::{Command, Notice, Shard};
@@ -124,6 +126,7 @@ pub(crate) struct Audience {
     shards: Vec<Shard>,
     shared: Arc<Shared>,
     joining: JoinSet<()>,
+    proxy: Option<Arc<Proxy>>,
 }
 
 /// Live figures.
@@ -135,13 +138,8 @@ pub(crate) struct LiveFigures {
 }
 
 impl Audience {
-    /// `cpus`: the cores of its threads, in turn; empty: any.
-    pub(crate) async fn gather(
-        manners: Manners,
-        signal: Signal,
-        threads: usize,
-        cpus: &[usize],
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn gather(manners: Manners, signal: Signal, load: &Load) -> anyhow::Result<Self> {
+        let (threads, cpus) = (load.threads, &load.cpus);
         let towards = address_of(&manners.target.whep.url(1, 1)?).await?;
         let (notices, heard) = mpsc::unbounded_channel();
         let cpu = |number: usize| cpus.get(number % cpus.len().max(1)).copied();
@@ -156,6 +154,7 @@ impl Audience {
             identity: Identity::generate()?,
             towards,
             shards: shards.context("starting the viewers' threads")?,
+            proxy: load.impair.viewers(load.seed)?.map(Arc::new),
             shared,
             joining: JoinSet::new(),
         })
@@ -171,12 +170,13 @@ impl Audience {
         locked(&self.shared.tally).posted += 1;
         let (manners, signal, shared) = (self.manners.clone(), self.signal.clone(), self.shared.clone());
         let prepared = Prepared::new(&self.identity, self.towards, manners.wishes);
+        let proxy = self.proxy.clone();
         let Some(commands) = self.shard_of(number).map(|shard| shard.commands.clone()) else {
             return;
         };
         self.joining.spawn(async move {
             let entered = match prepared {
-                Ok(prepared) => enter(prepared, number, &manners, &signal, &shared).await,
+                Ok(prepared) => enter(prepared, number, &manners, &signal, &shared, proxy.as_deref()).await,
                 Err(error) => Err(error.into()),
             };
             match entered {
@@ -250,6 +250,11 @@ impl Audience {
             }
         }
         sum
+    }
+
+    /// What the impaired way did to datagrams: to the server, and to viewers.
+    pub(crate) fn impaired(&self) -> Option<(impair::Counts, impair::Counts)> {
+        self.proxy.as_ref().map(|proxy| proxy.counts())
     }
 
     /// One viewer leaves.
@@ -331,6 +336,7 @@ async fn enter(
     manners: &Manners,
     signal: &Signal,
     shared: &Shared,
+    proxy: Option<&Proxy>,
 ) -> Result<Viewer, JoinError> {
     let (viewer, publisher) = manners.pairing.names(number, manners.publishers);
     let endpoint = manners.target.whep.url(viewer, publisher)?;
@@ -345,7 +351,11 @@ async fn enter(
             Description::parse(&offer)?
         }
     };
-    let peer = prepared.accept(&server, None)?;
+    let way = match (proxy, server.candidates.first()) {
+        (Some(proxy), Some(server)) => Some(proxy.route(number, *server).map_err(PeerError::from)?),
+        _ => None,
+    };
+    let peer = prepared.accept(&server, way)?;
     Ok(Viewer::new(number, peer, server, begun, manners.habits))
 }
 

@@ -4,6 +4,7 @@ use anyhow::{Context, bail, ensure};
 use clap::ArgMatches;
 
 use crate::bounds::Bounds;
+use crate::impair::{Impairment, Proxy};
 use crate::media::{Codec, Shape};
 use crate::process;
 use crate::sdp::Wishes;
@@ -34,11 +35,51 @@ pub(crate) struct Load {
     pub(crate) cpus: Vec<usize>,
     pub(crate) seed: u64,
     pub(crate) server: Server,
+    pub(crate) impair: Impair,
     pub(crate) bounds: Bounds,
     pub(crate) json: bool,
     pub(crate) html: Option<String>,
     /// As typed.
     pub(crate) command_line: Vec<String>,
+}
+
+/// What is wrong with which way; as it should be without.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Impair {
+    pub(crate) to_viewers: Option<Impairment>,
+    pub(crate) from_viewers: Option<Impairment>,
+    pub(crate) from_publishers: Option<Impairment>,
+}
+
+impl Impair {
+    fn from_matches(matches: &ArgMatches) -> anyhow::Result<Self> {
+        let way = |name: &str| {
+            let text = matches.try_get_one::<String>(name).ok().flatten();
+            text.map(|text| text.parse().with_context(|| format!("--{name}")))
+                .transpose()
+        };
+        Ok(Self {
+            to_viewers: way("impair")?,
+            from_viewers: way("impair-back")?,
+            from_publishers: way("impair-publishers")?,
+        })
+    }
+
+    /// Between viewers and the server, if anything is wrong there.
+    pub(crate) fn viewers(&self, seed: u64) -> std::io::Result<Option<Proxy>> {
+        let (to, from) = (self.to_viewers, self.from_viewers);
+        let wrong = to.is_some() || from.is_some();
+        wrong
+            .then(|| Proxy::start(from.unwrap_or_default(), to.unwrap_or_default(), seed))
+            .transpose()
+    }
+
+    /// Between publishers and the server.
+    pub(crate) fn publishers(&self, seed: u64) -> std::io::Result<Option<Proxy>> {
+        let from = self.from_publishers;
+        from.map(|from| Proxy::start(from, Impairment::default(), seed))
+            .transpose()
+    }
 }
 
 /// How the server's cost is known.
@@ -108,6 +149,7 @@ impl Load {
                 pid: number("server-pid"),
                 metrics: text("server-metrics"),
             },
+            impair: Impair::from_matches(matches)?,
             bounds: Bounds::from_matches(matches),
             json: flag("json"),
             html: text("html"),

@@ -16,6 +16,7 @@ mod bounds;
 mod client;
 mod clock;
 mod counts;
+mod impair;
 mod load;
 mod measurement;
 mod media;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::audience::Tally;
 use crate::counts::{Counts, Durations};
+use crate::impair;
 use crate::proof::{Snapshot, Udp};
 use crate::publisher::Sent;
 
@@ -135,6 +136,9 @@ pub(crate) struct Measurement {
     pub(crate) server_rss_per_viewer_bytes: Option<f64>,
     pub(crate) generator: Generator,
     pub(crate) generator_cpu_percent: f64,
+    /// What the impaired way did since the run began.
+    pub(crate) impaired_to_server: Option<impair::Counts>,
+    pub(crate) impaired_to_viewers: Option<impair::Counts>,
     /// Of the whole machine: this end's sockets, and the server's when it is here too.
     pub(crate) udp: Udp,
 }
@@ -147,6 +151,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) before: &'a Snapshot,
     pub(crate) start: &'a Snapshot,
     pub(crate) end: &'a Snapshot,
+    pub(crate) impaired: Option<(impair::Counts, impair::Counts)>,
 }
 
 impl Measurement {
@@ -208,6 +213,8 @@ impl Measurement {
             server,
             generator_cpu_percent: generator.cpu_percent,
             generator,
+            impaired_to_server: observed.impaired.map(|(to_server, _)| to_server),
+            impaired_to_viewers: observed.impaired.map(|(_, to_viewers)| to_viewers),
             udp: end.udp.since(&start.udp),
         }
     }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::{Client, ClientError, Request};
 use crate::clock::Clock;
+use crate::impair::Proxy;
 use crate::load::Load;
 use crate::publisher::{self, Sending, Sent, Style};
 use crate::signal::Signal;
@@ -20,6 +21,7 @@ pub(crate) struct Publishers {
     tasks: Vec<JoinHandle<Result<(), ClientError>>>,
     stop: watch::Sender<bool>,
     sending: Arc<Sending>,
+    proxy: Option<Arc<Proxy>>,
 }
 
 impl Publishers {
@@ -37,6 +39,7 @@ impl Publishers {
             tasks: Vec::new(),
             stop,
             sending: Arc::default(),
+            proxy: load.impair.publishers(load.seed)?.map(Arc::new),
         };
         for number in 1..=load.publishers {
             publishers.add(load, clock, number, stopped.clone()).await?;
@@ -63,7 +66,7 @@ impl Publishers {
             clock,
             sending: self.sending.clone(),
         };
-        let (video, audio) = (load.video, load.audio);
+        let (video, audio, proxy) = (load.video, load.audio, self.proxy.clone());
         let (connected, heard) = oneshot::channel();
         let task = runtime.spawn(async move {
             let certificate = str0m::crypto::from_feature_flags()
@@ -78,7 +81,12 @@ impl Publishers {
                 frames: false,
                 certificate: &certificate,
             };
-            let client = Client::join(&signal, &request, Ok).await?;
+            let way = |server| {
+                proxy
+                    .as_ref()
+                    .map_or(Ok(server), |proxy| proxy.route(number, server))
+            };
+            let client = Client::join(&signal, &request, way).await?;
             Box::pin(publisher::run(client, style, signal, stop, connected)).await
         });
         if heard.await.is_err() {

@@ -44,6 +44,8 @@ pub(crate) struct About {
     pub(crate) kbit_per_second: u32,
     pub(crate) frames_per_second: u32,
     pub(crate) packet_size: usize,
+    /// What was wrong with which way.
+    pub(crate) impairment: BTreeMap<&'static str, String>,
     pub(crate) machine: BTreeMap<&'static str, String>,
 }
 
@@ -135,6 +137,14 @@ impl About {
             kbit_per_second: load.shape.kbit_per_second,
             frames_per_second: load.shape.frames_per_second,
             packet_size: load.shape.packet,
+            impairment: [
+                ("to viewers", load.impair.to_viewers),
+                ("from viewers", load.impair.from_viewers),
+                ("from publishers", load.impair.from_publishers),
+            ]
+            .into_iter()
+            .filter_map(|(way, impairment)| Some((way, impairment?.to_string())))
+            .collect(),
             machine: proof::machine(),
         }
     }

@@ -64,7 +64,7 @@ impl<'a> Run<'a> {
             publishers: load.publishers,
             pairing: Pairing::Spread,
         });
-        let audience = Audience::gather(manners, signal, load.threads, &load.cpus).await?;
+        let audience = Audience::gather(manners, signal, load).await?;
         let before = Snapshot::take(&load.server, publishers.sent()).await;
         if let Some(url) = &load.server.metrics {
             let known = before
@@ -134,6 +134,7 @@ impl<'a> Run<'a> {
         counts.merge(&opened.joined);
         self.cipher = counts.cipher.or(self.cipher);
         counts.cipher = self.cipher;
+        let impaired = self.audience.impaired();
         let tally = self.audience.tally();
         let told = std::mem::replace(&mut self.told, tally.clone());
         Measurement::new(&Observed {
@@ -142,6 +143,7 @@ impl<'a> Run<'a> {
             before: &self.before,
             start: &opened.start,
             end: &end,
+            impaired,
         })
     }
 

@@ -303,6 +303,7 @@ fn conditions(report: &Report) -> Markup {
             table.conditions {
                 tbody {
                     @for (name, value) in &about.machine { tr { td { (name) } td { (value) } } }
+                    @for (way, impairment) in &about.impairment { tr { td { "impaired " (way) } td { (impairment) } } }
                     tr { td { "seed" } td { (about.seed) } }
                     tr { td { "SRTP" } td { (report.result.cipher.unwrap_or("–")) } }
                     tr { td { "largest payload" } td { (about.packet_size) " bytes" } }

@@ -42,6 +42,9 @@ fn head(report: &Report, out: &mut impl Write) -> io::Result<()> {
         if about.audio { ", Opus" } else { "" },
         about.seed,
     )?;
+    for (way, impairment) in &about.impairment {
+        writeln!(out, "{way}: {impairment}")?;
+    }
     let machine = |name| about.machine.get(name).map_or("", String::as_str);
     writeln!(
         out,
