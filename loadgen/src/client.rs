@@ -84,8 +84,7 @@ impl Client {
     ) -> Result<Self, ClientError> {
         let mut rtc = Box::new(build(request));
         let (socket, local) = peer::open(request.towards)?;
-        let candidate = Candidate::host(local, "udp").map_err(|error| ClientError::Sdp(error.to_string()))?;
-        rtc.add_local_candidate(candidate);
+        rtc.add_local_candidate(host(local)?);
         let mut changes = rtc.sdp_api();
         let stream = || Some("loadgen".to_owned());
         let direction = Direction::SendOnly;
@@ -104,6 +103,11 @@ impl Client {
         let address = first_address(&answer)?;
         let remote = via(address)?;
         let answer = with_candidate(&answer, remote);
+        // Media may live elsewhere than the server that was asked: then it knows us by another address.
+        let here = SocketAddr::new(peer::local_ip(remote)?, local.port());
+        if here != local {
+            rtc.add_local_candidate(host(here)?);
+        }
         let socket = UdpSocket::from_std(socket)?;
         socket.connect(remote).await?;
         // Until tokio has seen it writable, `try_send` refuses: the first check would be lost, and come again 250 ms later.
@@ -117,7 +121,7 @@ impl Client {
             audio: None,
             send_drops: 0,
             socket,
-            local,
+            local: here,
             remote,
             session,
             buffer: Box::new([0; MAX_DATAGRAM]),
@@ -128,6 +132,8 @@ impl Client {
             .map(|(mid, codec)| client.pt(mid, codec))
             .transpose()?;
         client.audio = audio.map(|mid| client.pt(mid, Codec::Opus)).transpose()?;
+        // Its first checks are made when it hears the time; else it would wait for the server's.
+        client.flush()?;
         Ok(client)
     }
 
@@ -206,6 +212,10 @@ impl Client {
     pub(crate) async fn leave(self, signal: &Signal) -> Result<(), ClientError> {
         Ok(signal.delete(&self.session).await?)
     }
+}
+
+fn host(address: SocketAddr) -> Result<Candidate, ClientError> {
+    Candidate::host(address, "udp").map_err(|error| ClientError::Sdp(error.to_string()))
 }
 
 fn rtc_codec(codec: Codec) -> RtcCodec {

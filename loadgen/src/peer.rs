@@ -105,7 +105,6 @@ impl Prepared {
     pub(crate) fn accept(self, server: &Description, via: Option<SocketAddr>) -> Result<Peer, PeerError> {
         let mut rtc = self.rtc;
         let host = |address| Candidate::host(address, Protocol::Udp).ok();
-        rtc.add_local_candidate(host(self.local).ok_or(PeerError::NoCandidate)?);
         let reachable = server
             .candidates
             .iter()
@@ -115,6 +114,9 @@ impl Prepared {
             None => reachable.copied().collect(),
         };
         let first = *targets.first().ok_or(PeerError::NoCandidate)?;
+        // Media may live elsewhere than the server that was asked: then it knows us by another address.
+        let local = SocketAddr::new(local_ip(first)?, self.local.port());
+        rtc.add_local_candidate(host(local).ok_or(PeerError::NoCandidate)?);
         for candidate in targets.into_iter().filter_map(host) {
             rtc.add_remote_candidate(candidate);
         }
@@ -130,13 +132,15 @@ impl Prepared {
                 ..ChannelConfig::default()
             });
         }
+        // Its first checks are made when it hears the time; else it would wait for the server's.
+        rtc.handle_input(Input::Timeout(Instant::now()))?;
         let state = UdpSocketState::new(UdpSockRef::from(&self.socket))?;
         Ok(Peer {
             rtc,
             keys: self.keys,
             socket: UdpSocket::from_std(self.socket),
             state,
-            local: self.local,
+            local,
             remote: first,
             connected: false,
             client: server.we_are_client,
@@ -281,7 +285,7 @@ pub(crate) fn open(towards: SocketAddr) -> io::Result<(StdSocket, SocketAddr)> {
 }
 
 /// The source address that the routing table gives for a destination: connecting a UDP socket sends nothing.
-fn local_ip(towards: SocketAddr) -> io::Result<IpAddr> {
+pub(crate) fn local_ip(towards: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr = match towards {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -431,6 +431,39 @@ fn a_wrong_key_reads_as_authentication_failures() {
 }
 
 #[test]
+fn an_impaired_way_reads_as_what_it_did() {
+    let server = Server::start(Faults::default());
+    let finished = broadcast(
+        server.port,
+        &[
+            "--json",
+            "--viewers",
+            "3",
+            "--seconds",
+            "5",
+            "--bitrate",
+            "4000",
+            "--no-nack",
+            "--impair",
+            "loss=1%,delay=50ms,on=media",
+        ],
+    );
+    let report = report(&finished);
+    let count = |name: &str| report["impaired_to_viewers"][name].as_f64().unwrap();
+    // Since the run began, the joining with it: the share is the same.
+    let injected = count("lost") / (count("lost") + count("passed")) * 100.0;
+    let loss = report["loss_percent"].as_f64().unwrap();
+    assert!((0.7..1.3).contains(&injected), "{report}");
+    assert!((loss - injected).abs() < 0.25, "{loss} of {injected}: {report}");
+    let delay = report["delay_ms"]["p50"].as_f64().unwrap();
+    assert!((50.0..55.0).contains(&delay), "{report}");
+    assert_eq!(
+        report["about"]["impairment"]["to viewers"],
+        "loss=0.01,delay=50ms,on=media"
+    );
+}
+
+#[test]
 fn packets_that_come_twice_or_late_are_counted() {
     let server = Server::start(Faults {
         repeat_every: Some(50),

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 
-from . import browser, fault_scenarios, http_scenarios, media_scenarios  # noqa: F401 (they register themselves)
+from . import browser, fault_scenarios, http_scenarios, loadgen_scenarios, media_scenarios  # noqa: F401 (they register themselves)
 from .scenario import IOS, SCENARIOS, Report, run_io
 
 EPILOG = """examples:

@@ -1,0 +1,82 @@
+"""The load generator against servers of other stacks, with the command line that it has for Weever."""
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from .scenario import scenario
+from .server import OUTPUT
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent.parent
+LOADGEN = os.environ.get("WEEVER_LOADGEN", str(ROOT / "target/debug/weever-loadgen"))
+VIEWERS = 3
+
+
+@asynccontextmanager
+async def relay(name, *command):
+    """A server of another stack; gives its port and process."""
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    with open(OUTPUT / f"relay-{name}.log", "wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=HERE.parent, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log)
+        try:
+            line = (await asyncio.wait_for(process.stdout.readline(), 15)).decode()
+            assert line.startswith("listening on "), f"{name} did not start: {line!r}"
+            yield int(line.split()[-1]), process.pid
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def loadgen(*arguments):
+    """Its report. Fails when it does."""
+    process = await asyncio.create_subprocess_exec(
+        LOADGEN, *arguments, "--json", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    out, err = await process.communicate()
+    assert process.returncode == 0, f"loadgen ended with {process.returncode}: {err.decode()} {out.decode()[-2000:]}"
+    return json.loads(out)
+
+
+async def watch(port, pid, note):
+    report = await loadgen(
+        "broadcast", "--whip", f"http://127.0.0.1:{port}/whip", "--whep", f"http://127.0.0.1:{port}/whep/{{n}}",
+        "--viewers", str(VIEWERS), "--seconds", "4", "--verify", "all", "--server-pid", str(pid))
+    assert report["viewers"]["with_media"] == VIEWERS, report["viewers"]
+    assert report["first_keyframe_ms"]["count"] == VIEWERS, report["first_keyframe_ms"]
+    # 1 Mbit/s in packets of at most 1100 bytes is about 120 a second, for each viewer.
+    assert report["packets"] > 4 * 100 * VIEWERS, report["packets"]
+    assert report["verified_packets"] == report["packets"] and report["auth_failures"] == 0
+    assert report["foreign_packets"] == 0 and report["lost"] == 0, f"{report['lost']} lost"
+    assert report["server_ns_per_packet"] > 0
+    note(f"{report['packets']} packets, {report['server_ns_per_packet'] / 1000:.0f} us of {report['cipher']} each")
+
+
+@scenario(ios=("uring",))
+async def loadgen_against_werift(_server, note):
+    """WebRTC in TypeScript forwards what it publishes to three viewers."""
+    async with relay("werift", "node", "relays/werift.mjs", "0") as (port, pid):
+        await watch(port, pid, note)
+
+
+@scenario(ios=("uring",))
+async def loadgen_against_aiortc(_server, note):
+    """WebRTC in Python forwards what it publishes to three viewers."""
+    async with relay("aiortc", sys.executable, "-m", "weever_e2e.relay", "0") as (port, pid):
+        await watch(port, pid, note)
+
+
+@scenario()
+async def loadgen_measures_multistream(server, note):
+    """Two publishers, four viewers with control channels: each gets both tracks of each publisher."""
+    report = await loadgen(
+        "broadcast", "--server", f"http://127.0.0.1:{server.port}", "--room", "loadgen", "--publishers", "2", "--audio",
+        "--viewers", "4", "--seconds", "4", "--server-pid", str(server.process.pid))
+    assert report["viewers"]["with_media"] == 4 and report["lost"] == 0, report["viewers"]
+    sent = report["sent"]["packets"]
+    assert abs(report["packets"] - 4 * sent) < 0.05 * 4 * sent, f"{report['packets']} of {sent} for four"
+    note(f"{report['packets']} packets, p99 {report['delay_ms']['p99']:.1f} ms")
