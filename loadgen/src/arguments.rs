@@ -249,7 +249,7 @@ fn watching() -> Vec<Arg> {
         .default_value("5%"),
         flag(
             "no-nack",
-            "Don't ask for lost packets, and offer no retransmission",
+            "No retransmission: viewers don't ask, publishers don't send again",
         ),
     ]
     .into_iter()

@@ -137,6 +137,7 @@ pub(crate) struct Measurement {
     pub(crate) generator: Generator,
     pub(crate) generator_cpu_percent: f64,
     /// What the impaired way did since the run began.
+    pub(crate) impaired_from_publishers: Option<impair::Counts>,
     pub(crate) impaired_to_server: Option<impair::Counts>,
     pub(crate) impaired_to_viewers: Option<impair::Counts>,
     /// Of the whole machine: this end's sockets, and the server's when it is here too.
@@ -152,6 +153,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) start: &'a Snapshot,
     pub(crate) end: &'a Snapshot,
     pub(crate) impaired: Option<(impair::Counts, impair::Counts)>,
+    pub(crate) impaired_publishers: Option<impair::Counts>,
 }
 
 impl Measurement {
@@ -213,6 +215,7 @@ impl Measurement {
             server,
             generator_cpu_percent: generator.cpu_percent,
             generator,
+            impaired_from_publishers: observed.impaired_publishers,
             impaired_to_server: observed.impaired.map(|(to_server, _)| to_server),
             impaired_to_viewers: observed.impaired.map(|(_, to_viewers)| to_viewers),
             udp: end.udp.since(&start.udp),

@@ -93,6 +93,8 @@ pub(crate) struct Style {
     pub(crate) shape: Shape,
     /// A frame's packets are spread over its interval, not sent at once.
     pub(crate) paced: bool,
+    /// Packets are kept to be sent again when the server asks.
+    pub(crate) nack: bool,
     pub(crate) clock: Clock,
     pub(crate) sending: Arc<Sending>,
 }
@@ -101,14 +103,16 @@ pub(crate) struct Style {
 struct Stream {
     mid: Mid,
     pt: Pt,
+    nack: bool,
     sequence: u64,
 }
 
 impl Stream {
-    fn new((mid, pt): (Mid, Pt)) -> Self {
+    fn new((mid, pt): (Mid, Pt), nack: bool) -> Self {
         Self {
             mid,
             pt,
+            nack,
             sequence: 1000,
         }
     }
@@ -123,7 +127,7 @@ impl Stream {
         stream.write_rtp(
             RtpWrite::new(self.pt, sequence, packet.time, Instant::now(), packet.payload)
                 .marker(packet.marker)
-                .nackable(true),
+                .nackable(self.nack),
         );
     }
 }
@@ -199,8 +203,8 @@ impl Source {
         Self {
             video: client
                 .video
-                .map(|media| (Stream::new(media), Video::new(style.shape))),
-            audio: client.audio.map(Stream::new),
+                .map(|media| (Stream::new(media, style.nack), Video::new(style.shape))),
+            audio: client.audio.map(|media| Stream::new(media, style.nack)),
             begin,
             frame_time: Duration::from_secs(1) / style.shape.frames_per_second,
             next_frame: begin,

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::{Client, ClientError, Request};
 use crate::clock::Clock;
-use crate::impair::Proxy;
+use crate::impair::{self, Proxy};
 use crate::load::Load;
 use crate::publisher::{self, Sending, Sent, Style};
 use crate::signal::Signal;
@@ -63,6 +63,7 @@ impl Publishers {
         let style = Style {
             shape: load.shape.of_publisher(number),
             paced: load.paced,
+            nack: load.nack,
             clock,
             sending: self.sending.clone(),
         };
@@ -100,6 +101,11 @@ impl Publishers {
     /// What has been sent so far.
     pub(crate) fn sent(&self) -> Sent {
         self.sending.now()
+    }
+
+    /// What the impaired way to the server did to datagrams.
+    pub(crate) fn impaired(&self) -> Option<impair::Counts> {
+        self.proxy.as_ref().map(|proxy| proxy.counts().0)
     }
 
     /// Why one has ended, if one has.

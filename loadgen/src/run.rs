@@ -144,6 +144,7 @@ impl<'a> Run<'a> {
             start: &opened.start,
             end: &end,
             impaired,
+            impaired_publishers: self.publishers.impaired(),
         })
     }
 

@@ -7,6 +7,7 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from .peers import Player, until
 from .scenario import scenario
 from .server import OUTPUT
 
@@ -14,6 +15,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent.parent
 LOADGEN = os.environ.get("WEEVER_LOADGEN", str(ROOT / "target/debug/weever-loadgen"))
 VIEWERS = 3
+# Their seconds aren't quite the same.
+AGREE_PERCENT = 0.3
 
 
 @asynccontextmanager
@@ -54,6 +57,33 @@ async def watch(port, pid, note):
     assert report["foreign_packets"] == 0 and report["lost"] == 0, f"{report['lost']} lost"
     assert report["server_ns_per_packet"] > 0
     note(f"{report['packets']} packets, {report['server_ns_per_packet'] / 1000:.0f} us of {report['cipher']} each")
+
+
+@scenario()
+async def loadgen_and_aiortc_agree_on_loss(server, note):
+    """A stream that loses 2 % before the server: both viewers of it count the same."""
+    url = f"http://127.0.0.1:{server.port}"
+    measuring = asyncio.ensure_future(loadgen(
+        "broadcast", "--whip", f"{url}/pub/agree/source", "--whep", f"{url}/sub/agree/viewer{{n}}", "--viewers", "2",
+        "--seconds", "15", "--bitrate", "4000", "--no-nack", "--impair-publishers", "loss=2%,on=media"))
+    try:
+        await asyncio.sleep(2.5)
+        async with Player(server, "agree", "aiortc") as player:
+            await until(lambda: player.tap.packets() > 100, lambda: "aiortc gets no packets")
+            await asyncio.sleep(12)
+            stats = (await player.video_receiver().getStats()).values()
+            theirs = next(one for one in stats if one.type == "inbound-rtp")
+        report = await measuring
+    finally:
+        measuring.cancel()
+    lost, received = theirs.packetsLost, theirs.packetsReceived
+    aiortc = 100 * lost / (lost + received)
+    way = report["impaired_from_publishers"]
+    injected = 100 * way["lost"] / (way["lost"] + way["passed"])
+    ours = report["loss_percent"]
+    note(f"injected {injected:.2f} %, loadgen {ours:.2f} %, aiortc {aiortc:.2f} %")
+    assert received > 3000 and abs(ours - aiortc) < AGREE_PERCENT, f"loadgen {ours} %, aiortc {aiortc} %"
+    assert abs(ours - injected) < AGREE_PERCENT, f"loadgen {ours} %, injected {injected} %"
 
 
 @scenario(ios=("uring",))
