@@ -203,6 +203,21 @@ fn target() -> Vec<Arg> {
 fn publishing() -> Vec<Arg> {
     vec![
         number("publishers", "1", "N", "How many publish", 1..=1000),
+        text(
+            "media",
+            "FILE",
+            "Send this MP4, WebM or IVF over and over instead of made media",
+        )
+        .conflicts_with_all([
+            "codec",
+            "bitrate",
+            "fps",
+            "packet-size",
+            "gop",
+            "paced",
+            "audio",
+            "no-video",
+        ]),
         text("codec", "CODEC", "vp8, vp9, h264 or av1").default_value("vp8"),
         number("bitrate", "1000", "KBIT", "Video, kbit/s", 50..=100_000),
         number("fps", "30", "N", "Frames per second", 1..=240),

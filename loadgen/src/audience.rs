@@ -356,7 +356,7 @@ async fn enter(
         _ => None,
     };
     let peer = prepared.accept(&server, way)?;
-    Ok(Viewer::new(number, peer, server, begun, manners.habits))
+    Ok(Viewer::new(number, peer, server, begun, manners.habits.clone()))
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! What was asked on the command line, by every subcommand.
 
+use std::sync::Arc;
+
 use anyhow::{Context, bail, ensure};
 use clap::ArgMatches;
 
 use crate::bounds::Bounds;
 use crate::impair::{Impairment, Proxy};
-use crate::media::{Codec, Shape};
+use crate::media::{Codec, MediaFile, Shape};
 use crate::process;
+use crate::publisher::Filed;
 use crate::sdp::Wishes;
 use crate::signal::SignalSettings;
 use crate::target::Target;
@@ -26,6 +29,8 @@ pub(crate) struct Load {
     pub(crate) video: Option<Codec>,
     pub(crate) audio: bool,
     pub(crate) shape: Shape,
+    /// Sent instead of what is made after `shape`.
+    pub(crate) file: Option<Filed>,
     pub(crate) paced: bool,
     pub(crate) nack: bool,
     /// Of 2^32 packets.
@@ -99,6 +104,14 @@ impl Load {
             .unwrap_or_default()
             .parse()
             .map_err(|_| anyhow::anyhow!("--codec: vp8, vp9, h264 or av1"))?;
+        let file = match text("media") {
+            Some(path) => Some(Filed {
+                media: Arc::new(MediaFile::open(&path).context("--media")?),
+                times: Arc::default(),
+                path,
+            }),
+            None => None,
+        };
         let conference = scenario == "conference";
         let viewers = number("viewers").unwrap_or(1);
         let load = Self {
@@ -128,8 +141,14 @@ impl Load {
             },
             viewers,
             seconds: matches.get_one::<u64>("seconds").copied().unwrap_or_default(),
-            video: (!flag("no-video")).then_some(codec),
-            audio: flag("audio") || flag("no-video"),
+            video: match &file {
+                Some(filed) => filed.media.video.as_ref().map(|(codec, _)| *codec),
+                None => (!flag("no-video")).then_some(codec),
+            },
+            audio: match &file {
+                Some(filed) => filed.media.audio.is_some(),
+                None => flag("audio") || flag("no-video"),
+            },
             shape: Shape {
                 codec,
                 gop: number("gop").filter(|gop| *gop > 0),
@@ -138,6 +157,7 @@ impl Load {
                 packet: usize::try_from(number("packet-size").unwrap_or_default())?,
                 seed,
             },
+            file,
             paced: flag("paced"),
             nack: !flag("no-nack"),
             verify: verify(&text("verify").unwrap_or_default())?,

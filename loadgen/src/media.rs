@@ -5,11 +5,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+mod file;
 mod keyframe;
 mod payload;
+mod send_times;
 mod stamp;
 
+pub(crate) use file::{Encoded, MediaFile};
 pub(crate) use keyframe::begins_keyframe;
+pub(crate) use send_times::SendTimes;
 pub(crate) use stamp::{STAMP, stamp_of, write_stamp};
 
 use payload::Part;

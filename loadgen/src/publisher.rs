@@ -1,27 +1,23 @@
 //! Those that send.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use str0m::Event;
-use str0m::media::{Mid, Pt};
-use str0m::rtp::{RtpWrite, SeqNo};
 use tokio::sync::{oneshot, watch};
 
 use crate::client::{CONNECT, Client, ClientError};
 use crate::clock::Clock;
-use crate::media::{self, Shape, Video};
+use crate::media::{MediaFile, SendTimes, Shape};
 use crate::signal::Signal;
 
-const VIDEO_CLOCK: u32 = 90_000;
-const AUDIO_CLOCK: u32 = 48_000;
-const AUDIO_FRAME: Duration = Duration::from_millis(20);
+mod frames;
+mod packets;
+
 /// How far behind its clock a publisher may be before it leaves frames out instead of sending a burst.
 const BEHIND_MAX: Duration = Duration::from_millis(500);
-/// A paced frame's packets are spread over this share of its interval.
-const PACED_SHARE: f64 = 0.8;
 
 /// What publishers have sent so far, all together.
 #[derive(Debug, Default)]
@@ -97,47 +93,26 @@ pub(crate) struct Style {
     pub(crate) nack: bool,
     pub(crate) clock: Clock,
     pub(crate) sending: Arc<Sending>,
+    /// Sent instead of what is made.
+    pub(crate) file: Option<Filed>,
 }
 
-/// One SSRC's packets.
-struct Stream {
-    mid: Mid,
-    pt: Pt,
-    nack: bool,
-    sequence: u64,
+/// A file to be sent, and the table by which viewers know when.
+#[derive(Debug, Clone)]
+pub(crate) struct Filed {
+    pub(crate) path: String,
+    pub(crate) media: Arc<MediaFile>,
+    pub(crate) times: Arc<SendTimes>,
 }
 
-impl Stream {
-    fn new((mid, pt): (Mid, Pt), nack: bool) -> Self {
-        Self {
-            mid,
-            pt,
-            nack,
-            sequence: 1000,
-        }
-    }
-
-    fn write(&mut self, client: &mut Client, packet: Packet) {
-        let mut api = client.rtc.direct_api();
-        let Some(stream) = api.stream_tx_by_mid(self.mid, None) else {
-            return;
-        };
-        let sequence = SeqNo::from(self.sequence);
-        self.sequence += 1;
-        stream.write_rtp(
-            RtpWrite::new(self.pt, sequence, packet.time, Instant::now(), packet.payload)
-                .marker(packet.marker)
-                .nackable(self.nack),
-        );
-    }
-}
-
-/// A packet, and when it is due.
-struct Packet {
-    due: Instant,
-    time: u32,
-    marker: bool,
-    payload: Vec<u8>,
+/// What one publisher has to send.
+trait Source {
+    /// When there is something next.
+    fn due(&self) -> Instant;
+    /// Sends what is due.
+    fn turn(&mut self, client: &mut Client) -> Result<(), ClientError>;
+    /// The server asks for a keyframe.
+    fn ask_keyframe(&mut self);
 }
 
 /// Waits for the handshake.
@@ -162,150 +137,38 @@ pub(crate) async fn run(
 ) -> Result<(), ClientError> {
     connect(&mut client).await?;
     let _ = connected.send(());
-    let mut source = Source::new(&client, &style);
+    let mut source: Box<dyn Source + Send> = match style.file.clone() {
+        Some(filed) => Box::new(frames::Frames::new(&client, &style, filed)),
+        None => Box::new(packets::Packets::new(&client, &style)),
+    };
+    let mut drops = 0;
+    let mut told = BTreeMap::new();
     while !*stop.borrow() {
         let event = client.next(source.due()).await?;
         let Some(event) = event else {
             source.turn(&mut client)?;
+            add(&style.sending.send_drops, client.send_drops - drops);
+            drops = client.send_drops;
             continue;
         };
         match event {
             Event::KeyframeRequest(_) => {
-                source.keyframe = true;
+                source.ask_keyframe();
                 add(&style.sending.keyframe_requests, 1);
             }
-            Event::MediaEgressStats(stats) => source.nacked(stats.nacks),
+            Event::MediaEgressStats(stats) => {
+                // str0m tells sums, of each m-line; and it alone knows how many packets a file's frame takes.
+                let (nacks, packets) = told
+                    .insert(stats.mid, (stats.nacks, stats.packets))
+                    .unwrap_or_default();
+                add(&style.sending.nacked, stats.nacks.saturating_sub(nacks));
+                if style.file.is_some() {
+                    add(&style.sending.packets, stats.packets.saturating_sub(packets));
+                }
+            }
             Event::Closed => return Err(ClientError::Closed),
             _ => {}
         }
     }
     client.leave(&signal).await
-}
-
-/// What one publisher has to send.
-struct Source {
-    style: Style,
-    video: Option<(Stream, Video)>,
-    audio: Option<Stream>,
-    begin: Instant,
-    frame_time: Duration,
-    next_frame: Instant,
-    next_audio: Instant,
-    keyframe: bool,
-    queue: VecDeque<Packet>,
-    nacks: u64,
-    drops: u64,
-}
-
-impl Source {
-    fn new(client: &Client, style: &Style) -> Self {
-        let begin = Instant::now();
-        Self {
-            video: client
-                .video
-                .map(|media| (Stream::new(media, style.nack), Video::new(style.shape))),
-            audio: client.audio.map(|media| Stream::new(media, style.nack)),
-            begin,
-            frame_time: Duration::from_secs(1) / style.shape.frames_per_second,
-            next_frame: begin,
-            next_audio: begin,
-            keyframe: false,
-            queue: VecDeque::new(),
-            nacks: 0,
-            drops: 0,
-            style: style.clone(),
-        }
-    }
-
-    fn due(&self) -> Instant {
-        let mut due = self.next_frame;
-        if self.audio.is_some() {
-            due = due.min(self.next_audio);
-        }
-        self.queue.front().map_or(due, |packet| due.min(packet.due))
-    }
-
-    /// Sends what is due.
-    fn turn(&mut self, client: &mut Client) -> Result<(), ClientError> {
-        let now = Instant::now();
-        if self.next_frame <= now {
-            self.frame(now);
-        }
-        if self.next_audio <= now
-            && let Some(stream) = &mut self.audio
-        {
-            let payload = media::audio(self.style.clock.now());
-            add(&self.style.sending.packets, 1);
-            add(&self.style.sending.bytes, payload.len() as u64);
-            let time = rtp_time(now - self.begin, AUDIO_CLOCK);
-            stream.write(
-                client,
-                Packet {
-                    due: now,
-                    time,
-                    marker: false,
-                    payload,
-                },
-            );
-            self.next_audio += AUDIO_FRAME;
-        }
-        while self.queue.front().is_some_and(|packet| packet.due <= now) {
-            let (Some(mut packet), Some((stream, _))) = (self.queue.pop_front(), &mut self.video) else {
-                break;
-            };
-            if self.style.paced {
-                media::write_stamp(&mut packet.payload, self.style.clock.now());
-            }
-            stream.write(client, packet);
-        }
-        client.flush()?;
-        let drops = client.send_drops - self.drops;
-        self.drops = client.send_drops;
-        add(&self.style.sending.send_drops, drops);
-        Ok(())
-    }
-
-    /// Makes the next frame, and leaves out those that are too late.
-    fn frame(&mut self, now: Instant) {
-        let sending = &self.style.sending;
-        if let Some((_, video)) = &mut self.video {
-            let time = rtp_time(now - self.begin, VIDEO_CLOCK);
-            let frame = video.frame(std::mem::take(&mut self.keyframe), self.style.clock.now());
-            add(&sending.frames, 1);
-            add(&sending.keyframes, u64::from(frame.keyframe));
-            let count = frame.payloads.len();
-            for (index, payload) in frame.payloads.into_iter().enumerate() {
-                add(&sending.packets, 1);
-                add(&sending.bytes, payload.len() as u64);
-                let share = if self.style.paced {
-                    index as f64 / count as f64
-                } else {
-                    0.0
-                };
-                self.queue.push_back(Packet {
-                    due: now + self.frame_time.mul_f64(share * PACED_SHARE),
-                    time,
-                    marker: index + 1 == count,
-                    payload,
-                });
-            }
-        }
-        self.next_frame += self.frame_time;
-        while self.next_frame + BEHIND_MAX < now {
-            self.next_frame += self.frame_time;
-            add(&sending.late_frames, 1);
-        }
-    }
-
-    /// str0m tells a sum.
-    fn nacked(&mut self, sum: u64) {
-        add(&self.style.sending.nacked, sum.saturating_sub(self.nacks));
-        self.nacks = self.nacks.max(sum);
-    }
-}
-
-/// Time on an RTP clock, which wraps (RFC 3550 §5.1).
-fn rtp_time(since: Duration, rate: u32) -> u32 {
-    let ticks = since.as_micros() * u128::from(rate) / 1_000_000;
-    u32::try_from(ticks & u128::from(u32::MAX)).unwrap_or(0)
 }

@@ -66,6 +66,7 @@ impl Publishers {
             nack: load.nack,
             clock,
             sending: self.sending.clone(),
+            file: load.file.clone(),
         };
         let (video, audio, proxy) = (load.video, load.audio, self.proxy.clone());
         let (connected, heard) = oneshot::channel();
@@ -79,7 +80,7 @@ impl Publishers {
                 towards,
                 video,
                 audio,
-                frames: false,
+                frames: style.file.is_some(),
                 certificate: &certificate,
             };
             let way = |server| {

@@ -39,6 +39,8 @@ pub(crate) struct About {
     pub(crate) command_line: Vec<String>,
     pub(crate) seed: u64,
     pub(crate) publishers: u32,
+    /// The file that was sent; else it was made after what follows.
+    pub(crate) media: Option<String>,
     pub(crate) codec: Option<String>,
     pub(crate) audio: bool,
     pub(crate) kbit_per_second: u32,
@@ -126,12 +128,27 @@ impl Report {
 }
 
 impl About {
+    /// What was sent, in words.
+    pub(crate) fn sent(&self) -> String {
+        let video = match (&self.codec, &self.media) {
+            (Some(codec), Some(path)) => format!("{codec} of {path}"),
+            (Some(codec), None) => format!(
+                "{codec} at {} kbit/s, {} frames/s, packets up to {} bytes",
+                self.kbit_per_second, self.frames_per_second, self.packet_size
+            ),
+            (None, _) => "no video".to_owned(),
+        };
+        let audio = if self.audio { " and Opus" } else { "" };
+        format!("{video}{audio}")
+    }
+
     fn new(load: &Load) -> Self {
         Self {
             scenario: load.scenario,
             command_line: load.command_line.clone(),
             seed: load.seed,
             publishers: load.publishers,
+            media: load.file.as_ref().map(|filed| filed.path.clone()),
             codec: load.video.map(|codec| codec.to_string()),
             audio: load.audio,
             kbit_per_second: load.shape.kbit_per_second,

@@ -59,6 +59,7 @@ impl<'a> Run<'a> {
                 verify: load.verify,
                 clock,
                 nack: load.nack,
+                times: load.file.as_ref().map(|filed| filed.times.clone()),
                 seed: load.seed,
             },
             publishers: load.publishers,

@@ -4,10 +4,12 @@
 //! payload only for a sample (`--verify`) and where a keyframe is waited for.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::counts::{Counts, percent};
+use crate::media::SendTimes;
 use crate::peer::{Happening, Peer, PeerError, RTCP_OVERHEAD, Srtp};
 use crate::sdp::{Description, Track};
 
@@ -33,13 +35,15 @@ const RTT_ASSUMED: Duration = Duration::from_millis(100);
 const RTCP: std::ops::RangeInclusive<u8> = 64..=95;
 
 /// What all viewers of a run do alike.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Habits {
     /// Of 2^32 packets, so many are authenticated and measured.
     pub(crate) verify: u64,
     pub(crate) clock: Clock,
     /// Lost packets are asked for, where the server takes that.
     pub(crate) nack: bool,
+    /// Of a file's frames; else there are stamps in the payloads.
+    pub(crate) times: Option<Arc<SendTimes>>,
     pub(crate) seed: u64,
 }
 

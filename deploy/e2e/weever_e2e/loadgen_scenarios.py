@@ -87,6 +87,27 @@ async def loadgen_and_aiortc_agree_on_loss(server, note):
 
 
 @scenario(ios=("uring",))
+async def loadgen_publishes_files(server, note):
+    """aiortc decodes what it publishes from WebM and MP4."""
+    url = f"http://127.0.0.1:{server.port}"
+    for name in ("vp8-opus.webm", "h264.mp4"):
+        room = name.split(".")[0]
+        measuring = asyncio.ensure_future(loadgen(
+            "broadcast", "--whip", f"{url}/pub/{room}/source", "--whep", f"{url}/sub/{room}/viewer",
+            "--media", str(ROOT / "loadgen/tests/media" / name), "--seconds", "8", "--verify", "all"))
+        try:
+            await asyncio.sleep(1.5)
+            async with Player(server, room, "aiortc") as player:
+                await until(lambda: player.frames > 30, lambda: f"{name}: aiortc decoded {player.frames} frames")
+            report = await measuring
+        finally:
+            measuring.cancel()
+        assert report["lost"] == 0 and report["freezes"] == 0, f"{name}: {report['lost']} lost"
+        assert report["delay_ms"]["count"] > 50 and report["delay_ms"]["p50"] < 50, report["delay_ms"]
+        note(f"{name}: {report['sent']['packets']} packets")
+
+
+@scenario(ios=("uring",))
 async def loadgen_against_werift(_server, note):
     """WebRTC in TypeScript forwards what it publishes to three viewers."""
     async with relay("werift", "node", "relays/werift.mjs", "0") as (port, pid):

@@ -55,21 +55,10 @@ fn heading(report: &Report) -> String {
 
 fn subtitle(report: &Report) -> String {
     let about = &report.about;
-    let video = match &about.codec {
-        Some(codec) => format!(
-            "{codec} at {} kbit/s, {} frames/s",
-            about.kbit_per_second, about.frames_per_second
-        ),
-        None => "audio only".to_owned(),
-    };
-    let audio = if about.audio && about.codec.is_some() {
-        " and Opus"
-    } else {
-        ""
-    };
     format!(
-        "{} · {video}{audio} · {} publisher{} · {}",
+        "{} · {} · {} publisher{} · {}",
         about.scenario,
+        about.sent(),
         about.publishers,
         if about.publishers == 1 { "" } else { "s" },
         report.result.cipher.unwrap_or("no SRTP")
@@ -306,7 +295,6 @@ fn conditions(report: &Report) -> Markup {
                     @for (way, impairment) in &about.impairment { tr { td { "impaired " (way) } td { (impairment) } } }
                     tr { td { "seed" } td { (about.seed) } }
                     tr { td { "SRTP" } td { (report.result.cipher.unwrap_or("–")) } }
-                    tr { td { "largest payload" } td { (about.packet_size) " bytes" } }
                     tr { td { "verified" } td { (report.result.verified_packets) " packets, " (report.result.auth_failures) " not authentic" } }
                     tr { td { "command" } td { code { "weever-loadgen " (about.command_line.join(" ")) } } }
                 }

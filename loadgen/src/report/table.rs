@@ -27,19 +27,15 @@ fn row(out: &mut impl Write, name: &str, text: &str) -> io::Result<()> {
 
 fn head(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let about = &report.about;
-    let codec = about.codec.as_deref().unwrap_or("no video");
     writeln!(
         out,
-        "{}: {} viewers of {} publisher{}, {:.1} s\n{codec} {} kbit/s, {} frames/s, packets up to {} bytes{}, seed {}",
+        "{}: {} viewers of {} publisher{}, {:.1} s\n{}, seed {}",
         about.scenario,
         report.result.viewers.asked,
         about.publishers,
         if about.publishers == 1 { "" } else { "s" },
         report.result.seconds,
-        about.kbit_per_second,
-        about.frames_per_second,
-        about.packet_size,
-        if about.audio { ", Opus" } else { "" },
+        about.sent(),
         about.seed,
     )?;
     for (way, impairment) in &about.impairment {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::header::Header;
 use super::stream::{Arrival, Stream};
 use super::tracks::{self, Belongs};
-use super::{Milestone, Viewer};
+use super::{Habits, Milestone, Viewer};
 use crate::counts::Counts;
 use crate::media::{begins_keyframe, stamp_of};
 use crate::peer::Srtp;
@@ -153,7 +153,7 @@ impl Viewer {
             // What is looked into for a keyframe's sake would weigh the first packets of frames too much.
             if sampled {
                 counts.verified += 1;
-                measure(clock, payload, counts);
+                measure(&self.habits, clock, header.marker, payload, counts);
             }
             if stream.broken
                 && tracks::codec(track, header.pt).is_some_and(|codec| begins_keyframe(codec, payload))
@@ -236,10 +236,15 @@ impl Viewer {
     }
 }
 
-/// Forwarding delay by the stamp in a payload.
-fn measure(clock: Duration, payload: &[u8], counts: &mut Counts) {
-    match stamp_of(payload) {
-        Some(stamp) => counts.delay.add(clock.saturating_sub(stamp)),
+/// Forwarding delay by the stamp in a payload, or by what is known of a file's frames.
+fn measure(habits: &Habits, clock: Duration, marker: bool, payload: &[u8], counts: &mut Counts) {
+    let sent = match &habits.times {
+        Some(_) if !marker => return,
+        Some(times) => times.find(payload),
+        None => stamp_of(payload),
+    };
+    match sent {
+        Some(sent) => counts.delay.add(clock.saturating_sub(sent)),
         None => counts.foreign += 1,
     }
 }
