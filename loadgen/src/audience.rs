@@ -252,6 +252,11 @@ impl Audience {
         sum
     }
 
+    /// Viewers that were let in and have not left.
+    pub(crate) fn present(&self) -> u32 {
+        u32::try_from(locked(&self.shared.sessions).len()).unwrap_or(u32::MAX)
+    }
+
     /// What the impaired way did to datagrams: to the server, and to viewers.
     pub(crate) fn impaired(&self) -> Option<(impair::Counts, impair::Counts)> {
         self.proxy.as_ref().map(|proxy| proxy.counts())
@@ -324,7 +329,11 @@ async fn listen(mut notices: mpsc::UnboundedReceiver<Notice>, shared: Arc<Shared
         match notice {
             Notice::Connected => tally.connected += 1,
             Notice::FirstPacket => tally.with_media += 1,
-            Notice::Failed { number, reason } => tally.fail(number, &reason),
+            Notice::Failed { number, reason } => {
+                tally.fail(number, &reason);
+                // Its session is the server's to end, but it is not here any more.
+                locked(&shared.sessions).remove(&number);
+            }
         }
     }
 }

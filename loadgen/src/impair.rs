@@ -56,12 +56,14 @@ impl Default for Impairment {
 }
 
 /// What can't be understood, and where.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error, PartialEq)]
 pub(crate) enum ImpairmentError {
     #[error("`{0}` is not key=value; keys are {KEYS}")]
     Pair(String),
     #[error("there is no `{0}`; keys are {KEYS}")]
     Key(String),
+    #[error("loss={0}, burst={1}: what is not lost comes alone at most, so no burst can be that short")]
+    Burst(f64, f64),
     #[error("`{0}` is given twice")]
     Twice(String),
     #[error("{key}={value}: {wanted}")]
@@ -96,6 +98,10 @@ impl FromStr for Impairment {
             }
             seen.push(key);
             found.set(key, value)?;
+        }
+        // The good state, too, lasts for one datagram at least: loss / burst of them end it.
+        if found.burst > 1.0 && found.loss < 1.0 && found.loss / found.burst > 1.0 - found.loss {
+            return Err(ImpairmentError::Burst(found.loss, found.burst));
         }
         Ok(found)
     }
@@ -233,6 +239,7 @@ mod tests {
             ("rate=5", "Mbit"),
             ("burst=0", "1 to 1000"),
             ("on=some", "media"),
+            ("loss=90%,burst=2", "no burst"),
         ] {
             let error = text.parse::<Impairment>().unwrap_err().to_string();
             assert!(error.contains(told), "{text}: {error}");

@@ -7,3 +7,6 @@ mod offer;
 pub(crate) use answer::answer;
 pub(crate) use description::{Description, PtUse, SdpError, Track};
 pub(crate) use offer::{Local, Wishes, offer};
+
+#[cfg(test)]
+mod tests;

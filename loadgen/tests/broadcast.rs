@@ -12,8 +12,8 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use str0m::change::SdpOffer;
-use str0m::media::{KeyframeRequestKind, Mid, Pt};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite, SeqNo};
 use str0m::{Candidate, Event, Input, Output, Rtc};
@@ -34,6 +34,12 @@ struct Faults {
     repeat_every: Option<u64>,
     /// Every so many datagrams of media one is sent after its successor.
     swap_every: Option<u64>,
+    /// Players are answered 406 and an offer of its own.
+    counter_offer: bool,
+    /// POSTs are answered 200 with a relative Location, under another path after a redirect.
+    odd_habits: bool,
+    /// Nobody is let in without this token.
+    token: Option<&'static str>,
     /// Media is sealed with a key that viewers don't have: they can't tell that from a changed byte.
     wrong_key: bool,
 }
@@ -43,6 +49,8 @@ struct Session {
     publisher: bool,
     mid: Option<Mid>,
     pt: Option<Pt>,
+    /// Of an offer that waits for its answer.
+    pending: Option<SdpPendingOffer>,
 }
 
 struct Forwarder {
@@ -127,8 +135,7 @@ fn answer(mut stream: TcpStream, ask: &mpsc::Sender<Question>) {
         }
     };
     let (reply, replied) = mpsc::channel();
-    ask.send((head.lines().next().unwrap().to_owned(), body, reply))
-        .unwrap();
+    ask.send((head, body, reply)).unwrap();
     stream.write_all(replied.recv().unwrap().as_bytes()).unwrap();
 }
 
@@ -180,11 +187,42 @@ impl Forwarder {
         }
     }
 
-    fn signal(&mut self, line: &str, body: &str) -> String {
-        let publisher = line.starts_with("POST /whip");
-        if line.starts_with("DELETE") {
-            return "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into();
+    fn signal(&mut self, head: &str, body: &str) -> String {
+        let empty =
+            |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        if let Some(token) = self.faults.token
+            && !head
+                .to_lowercase()
+                .contains(&format!("authorization: bearer {token}"))
+        {
+            return empty("401 Unauthorized");
         }
+        if self.faults.odd_habits && head.starts_with("POST") && !head.starts_with("POST /moved") {
+            let path = head.split(' ').nth(1).unwrap();
+            let status = format!("307 Temporary Redirect\r\nLocation: /moved{path}");
+            return empty(&status);
+        }
+        if head.starts_with("DELETE") {
+            return empty("200 OK");
+        }
+        if let Some(number) = head.strip_prefix("PATCH /s/") {
+            let number: usize = number.split(' ').next().unwrap().parse().unwrap();
+            let session = &mut self.sessions[number - 1];
+            let answer = SdpAnswer::from_sdp_string(body).unwrap();
+            session
+                .rtc
+                .sdp_api()
+                .accept_answer(session.pending.take().unwrap(), answer)
+                .unwrap();
+            let media = session.rtc.media(session.mid.unwrap()).unwrap();
+            session.pt = media.remote_pts().first().copied();
+            return empty("204 No Content");
+        }
+        self.join(head, body)
+    }
+
+    fn join(&mut self, head: &str, body: &str) -> String {
+        let publisher = head.contains("/whip");
         let viewers = self.sessions.iter().filter(|session| !session.publisher).count();
         if !publisher && self.faults.viewers_max.is_some_and(|max| viewers >= max) {
             return "HTTP/1.1 503 Service Unavailable\r\n\r\nfull".into();
@@ -194,20 +232,39 @@ impl Forwarder {
             .set_ice_lite(true)
             .build(Instant::now());
         rtc.add_local_candidate(Candidate::host(self.address, "udp").unwrap());
-        let answer = rtc
-            .sdp_api()
-            .accept_offer(SdpOffer::from_sdp_string(body).unwrap())
-            .unwrap();
+        let (mut mid, mut pending) = (None, None);
+        let (status, sdp) = if self.faults.counter_offer && !publisher {
+            let mut api = rtc.sdp_api();
+            mid = Some(api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None));
+            let (offer, waits) = api.apply().unwrap();
+            pending = Some(waits);
+            ("406 Not Acceptable", offer.to_sdp_string())
+        } else {
+            let offer = SdpOffer::from_sdp_string(body).unwrap();
+            let answer = rtc.sdp_api().accept_offer(offer).unwrap();
+            let status = if self.faults.odd_habits {
+                "200 OK"
+            } else {
+                "201 Created"
+            };
+            (status, answer.to_sdp_string())
+        };
         self.sessions.push(Session {
             rtc,
             publisher,
-            mid: None,
+            mid,
             pt: None,
+            pending,
         });
+        // Relative to `/moved/whip` and to `/moved/whep/1`.
+        let base = match (self.faults.odd_habits, publisher) {
+            (false, _) => "/",
+            (true, true) => "../",
+            (true, false) => "../../",
+        };
         format!(
-            "HTTP/1.1 201 Created\r\nLocation: /s/{}\r\n\r\n{}",
+            "HTTP/1.1 {status}\r\nContent-Type: application/sdp\r\nLocation: {base}s/{}\r\nConnection: close\r\n\r\n{sdp}",
             self.sessions.len(),
-            answer.to_sdp_string()
         )
     }
 
@@ -498,6 +555,152 @@ fn a_bound_that_breaks_fails_the_run_and_says_so() {
     assert!(
         !breaks.status.success() && table.contains("BROKEN: p99 delay"),
         "{table}"
+    );
+}
+
+#[test]
+fn servers_may_have_habits_of_their_own() {
+    let server = Server::start(Faults {
+        odd_habits: true,
+        ..Faults::default()
+    });
+    let finished = broadcast(server.port, &["--json", "--seconds", "2"]);
+    assert!(finished.status.success(), "{finished:?}");
+    assert_eq!(report(&finished)["viewers"]["with_media"], 1);
+}
+
+#[test]
+fn a_counter_offer_is_answered() {
+    let server = Server::start(Faults {
+        counter_offer: true,
+        ..Faults::default()
+    });
+    let finished = broadcast(server.port, &["--json", "--seconds", "2", "--viewers", "2"]);
+    assert!(finished.status.success(), "{finished:?}");
+    let report = report(&finished);
+    assert_eq!(
+        (
+            report["viewers"]["with_media"].as_u64(),
+            report["first_keyframe_ms"]["count"].as_u64()
+        ),
+        (Some(2), Some(2)),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_token_lets_in_and_its_lack_is_told() {
+    let server = Server::start(Faults {
+        token: Some("s3cret"),
+        ..Faults::default()
+    });
+    let refused = broadcast(server.port, &["--seconds", "2"]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && told.contains("401") && told.contains("--token"),
+        "{told}"
+    );
+    let html = std::env::temp_dir().join(format!("loadgen-{}.html", server.port));
+    let page = html.to_str().unwrap();
+    let admitted = broadcast(
+        server.port,
+        &["--seconds", "2", "--json", "--token", "s3cret", "--html", page],
+    );
+    assert!(admitted.status.success(), "{admitted:?}");
+    let page = std::fs::read_to_string(&html).unwrap();
+    std::fs::remove_file(&html).unwrap();
+    assert!(page.contains("<svg") && page.contains("--token ***"));
+    // Reports travel; tokens must not.
+    let json = String::from_utf8(admitted.stdout).unwrap();
+    assert!(!json.contains("s3cret") && !page.contains("s3cret"));
+}
+
+fn run(scenario: &str, port: u16, more: &[&str]) -> serde_json::Value {
+    let finished = Command::new(env!("CARGO_BIN_EXE_weever-loadgen"))
+        .args([
+            scenario,
+            "--json",
+            "--whip",
+            &format!("http://127.0.0.1:{port}/whip?{{p}}"),
+        ])
+        .args(["--whep", &format!("http://127.0.0.1:{port}/whep/{{n}}")])
+        .args(more)
+        .output()
+        .unwrap();
+    assert!(finished.status.success(), "{finished:?}");
+    report(&finished)
+}
+
+#[test]
+fn capacity_is_where_the_server_refuses() {
+    let server = Server::start(Faults {
+        viewers_max: Some(7),
+        ..Faults::default()
+    });
+    let report = run(
+        "capacity",
+        server.port,
+        &[
+            "--start",
+            "3",
+            "--step",
+            "3",
+            "--seconds",
+            "2",
+            "--confirm",
+            "2",
+            "--max-delay",
+            "1000",
+            "--viewers",
+            "50",
+        ],
+    );
+    let capacity = &report["capacity"];
+    let found = capacity["viewers"].as_u64().unwrap();
+    assert!(
+        (3..=7).contains(&found) && capacity["confirmed"] == true,
+        "{capacity}"
+    );
+    let limits = capacity["limited_by"].to_string();
+    assert!(limits.contains("failed"), "{limits}");
+    assert!(report["steps"].as_array().unwrap().len() >= 4);
+}
+
+#[test]
+fn viewers_come_and_go() {
+    let server = Server::start(Faults::default());
+    let report = run(
+        "churn",
+        server.port,
+        &["--viewers", "6", "--stay", "2", "--seconds", "5"],
+    );
+    // Six at the start; as many again come every two seconds.
+    let joins = report["join_ms"]["count"].as_u64().unwrap();
+    assert!((10..40).contains(&joins), "{report}");
+    assert_eq!(
+        (report["lost"].as_u64(), report["viewers"]["failed"].as_u64()),
+        (Some(0), Some(0)),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_long_run_is_told_in_intervals() {
+    let server = Server::start(Faults::default());
+    let report = run(
+        "soak",
+        server.port,
+        &["--viewers", "2", "--seconds", "6", "--interval", "2"],
+    );
+    let steps = report["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 3);
+    assert!(
+        steps.iter().all(|step| step["packets"].as_u64().unwrap() > 300),
+        "{report}"
+    );
+    assert!(
+        report["trend"]["server_mib_per_hour"].is_null(),
+        "too short for a trend"
     );
 }
 

@@ -60,6 +60,32 @@ async def watch(port, pid, note):
 
 
 @scenario()
+async def loadgen_holds_a_conference(server, note):
+    """Four people: each gets the picture and the sound of the three others, and nothing of its own."""
+    report = await loadgen(
+        "conference", "--server", f"http://127.0.0.1:{server.port}", "--room", "conference", "--audio",
+        "--viewers", "4", "--bitrate", "300", "--seconds", "4", "--server-pid", str(server.process.pid))
+    assert report["viewers"]["with_media"] == 4 and report["lost"] == 0, report["viewers"]
+    sent = report["sent"]["packets"]
+    assert abs(report["packets"] - 3 * sent) < 0.05 * 3 * sent, f"{report['packets']} of {sent} by each for the others"
+    note(f"{report['packets']} packets")
+
+
+@scenario(ios=("uring",))
+async def loadgen_reads_the_servers_own_metrics(server, note):
+    """CPU by Weever's metrics agrees with CPU by its process."""
+    measure = ["broadcast", "--server", f"http://127.0.0.1:{server.port}", "--room", "metrics", "--viewers", "20",
+               "--bitrate", "3000", "--seconds", "6"]
+    by_metrics = await loadgen(*measure, "--server-metrics", f"http://127.0.0.1:{server.private_port}/metrics")
+    by_pid = await loadgen(*measure, "--server-pid", str(server.process.pid))
+    theirs = by_metrics["server_ns_per_packet"]
+    ours = next(one for one in by_pid["server"] if "dataplane" in one["name"])["ns_per_packet"]
+    # Told once a second, and of the workers alone.
+    assert 0.5 < theirs / ours < 1.5, f"{theirs} ns by metrics, {ours} ns by process"
+    note(f"{theirs:.0f} ns by metrics, {ours:.0f} ns by process")
+
+
+@scenario()
 async def loadgen_and_aiortc_agree_on_loss(server, note):
     """A stream that loses 2 % before the server: both viewers of it count the same."""
     url = f"http://127.0.0.1:{server.port}"

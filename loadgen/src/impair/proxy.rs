@@ -130,6 +130,7 @@ impl Proxy {
             media_only: [self.to_server.media_only, self.to_client.media_only],
             rebind: self.to_server.rebind.or(self.to_client.rebind),
             bound: Instant::now(),
+            forgotten: None,
         };
         let _ = self.new.send(route);
         self.waker.wake()?;
@@ -183,6 +184,8 @@ struct Route {
     media_only: [bool; 2],
     rebind: Option<Duration>,
     bound: Instant,
+    /// Open, so that the server isn't told that nobody listens there any more; never read, as behind a NAT that forgot.
+    forgotten: Option<UdpSocket>,
 }
 
 /// A datagram that waits, ordered by when it goes, then by when it came.
@@ -341,7 +344,7 @@ impl Turn {
             let registry = self.poll.registry();
             let _ = registry.deregister(&mut route.sockets[FROM_SERVER]);
             let _ = registry.register(&mut socket, Token(number * 2 + FROM_SERVER), Interest::READABLE);
-            route.sockets[FROM_SERVER] = socket;
+            route.forgotten = Some(std::mem::replace(&mut route.sockets[FROM_SERVER], socket));
         }
     }
 }

@@ -97,7 +97,6 @@ pub(crate) async fn run(load: &Load, ramp: Ramp) -> anyhow::Result<Report> {
     let mut run = Run::start(load, |manners| manners).await?;
     let mut stages = Stages {
         load,
-        present: 0,
         next: 1,
         steps: Vec::new(),
     };
@@ -134,10 +133,9 @@ pub(crate) async fn run(load: &Load, ramp: Ramp) -> anyhow::Result<Report> {
     Ok(Report::of_capacity(load, stages.steps, verdict))
 }
 
-/// The stages so far, and who is there.
+/// The stages so far.
 struct Stages<'a> {
     load: &'a Load,
-    present: u32,
     /// The number of the next viewer to come: a name is never used twice.
     next: u32,
     steps: Vec<Measurement>,
@@ -151,16 +149,9 @@ impl Stages<'_> {
         viewers: u32,
         seconds: u64,
     ) -> anyhow::Result<Vec<String>> {
-        if viewers > self.present {
-            let more = viewers - self.present;
-            run.grow(self.next..=self.next + more - 1).await;
-            self.next += more;
-        } else if viewers < self.present {
-            run.shrink(self.present - viewers).await;
-        }
-        self.present = viewers;
         let mut found = Vec::new();
         for _ in 0..TRIES {
+            self.gather(run, viewers).await;
             let measured = run.measure(&format!("{viewers} viewers"), seconds).await?;
             found = broken(self.load, &measured);
             run.progress.note(&line(viewers, &measured, &found));
@@ -170,6 +161,18 @@ impl Stages<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// Those who failed before are tried again.
+    async fn gather(&mut self, run: &mut Run<'_>, viewers: u32) {
+        let present = run.audience.present();
+        if viewers > present {
+            let more = viewers - present;
+            run.grow(self.next..=self.next + more - 1).await;
+            self.next += more;
+        } else if viewers < present {
+            run.shrink(present - viewers).await;
+        }
     }
 }
 
