@@ -1,0 +1,319 @@
+//! A room in a worker, with as many viewers as asked: real handshakes, no network between, a clock that stands still.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::media::MediaKind;
+use weever_core::{Egress, Identity, Path, SLOT, Worker, WorkerConfig};
+use weever_proto::{
+    Codec, Command, DtlsRole, Extension, ExtensionKind, IceCredentials, Kind, PayloadMap, PayloadType,
+    Receive, Role, RouteId, RouteSpec, SessionId, SessionSpec, TrackId, WorkerId,
+};
+
+use crate::client::{self, Client, Outgoing};
+use crate::packets::VIDEO_PAYLOAD;
+
+const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 8443);
+const WORKER: WorkerId = WorkerId(0);
+const TRACK: TrackId = TrackId(1);
+const SSRC: u32 = 0x1000_0000;
+/// A handshake takes four turns or so.
+const TURNS_MAX: u32 = 10_000;
+
+/// Takes datagrams as a socket would, and keeps or only counts them.
+#[derive(Default)]
+pub struct Outbox {
+    slot: Vec<u8>,
+    /// Datagrams are copied to `sent`.
+    pub keeps: bool,
+    /// What was kept.
+    pub sent: Vec<(Path, Vec<u8>)>,
+    /// System calls that it would have been.
+    pub sends: u64,
+    /// Datagrams in them.
+    pub datagrams: u64,
+}
+
+impl Egress for Outbox {
+    fn slot(&mut self) -> Option<&mut [u8]> {
+        if self.slot.is_empty() {
+            self.slot.resize(SLOT, 0);
+        }
+        Some(&mut self.slot)
+    }
+
+    fn send(&mut self, to: Path, len: usize, segment: usize) {
+        self.sends += 1;
+        self.datagrams += len.div_ceil(segment) as u64;
+        if self.keeps {
+            let datagrams = self.slot[..len].chunks(segment);
+            self.sent
+                .extend(datagrams.map(|datagram| (to, datagram.to_vec())));
+        }
+    }
+}
+
+/// One publisher of one video track, and its viewers.
+pub struct Room {
+    /// What is measured.
+    pub worker: Worker,
+    /// What it sends.
+    pub outbox: Outbox,
+    /// The standing clock.
+    pub now: Instant,
+    publisher: Client,
+    viewers: Vec<Path>,
+    keys: Vec<Client>,
+    sequence: u64,
+}
+
+impl Room {
+    /// Everybody is connected, and watches. `talking`: so many of them keep their end, to send RTCP.
+    ///
+    /// # Panics
+    /// When a handshake fails.
+    #[must_use]
+    pub fn new(viewers: u32, talking: usize) -> Self {
+        let now = Instant::now();
+        let identity = Identity::generate().expect("a certificate");
+        let worker = Worker::new(
+            WorkerConfig {
+                id: WORKER,
+                identity: identity.clone(),
+                max_sessions: 10_000,
+            },
+            now,
+        );
+        let publisher = Client::new(SessionId(1), address(0), now, "publisher");
+        let mut room = Self {
+            worker,
+            outbox: Outbox::default(),
+            now,
+            publisher,
+            viewers: Vec::new(),
+            keys: Vec::new(),
+            sequence: 0,
+        };
+        let fingerprint = identity.fingerprint().clone();
+        room.publisher
+            .declare_send("v", MediaKind::Video, SSRC, Some(SSRC + 1));
+        let mut publisher = std::mem::replace(
+            &mut room.publisher,
+            Client::new(SessionId(0), address(0), now, "none"),
+        );
+        room.connect(&mut publisher, Role::Publisher, &fingerprint);
+        room.publisher = publisher;
+        // The track is live before anybody watches it.
+        room.push_burst(1);
+        room.flush();
+        for number in 1..=viewers {
+            let session = SessionId(u64::from(number) + 1);
+            let mut viewer = Client::new(session, address(number), now, &number.to_string());
+            room.connect(&mut viewer, Role::Subscriber, &fingerprint);
+            let route = route(number, session);
+            viewer.expect(&route.mid, MediaKind::Video, route.ssrc, route.rtx_ssrc);
+            room.command(Command::PutRoute(Box::new(route)));
+            room.viewers.push(path(number));
+            if room.keys.len() < talking {
+                room.keys.push(viewer);
+            }
+        }
+        room.push_keyframe();
+        room.flush();
+        room
+    }
+
+    fn command(&mut self, command: Command) {
+        self.worker.handle_command(self.now, command, &mut self.outbox);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while self.worker.poll_event().is_some() {}
+        while self.worker.poll_handover().is_some() {}
+    }
+
+    /// ICE and DTLS, datagram by datagram.
+    fn connect(&mut self, client: &mut Client, role: Role, fingerprint: &weever_proto::Fingerprint) {
+        let local = IceCredentials {
+            ufrag: format!("server{}", client.session.0),
+            password: "server-password-0123456789".into(),
+        };
+        let spec = spec(client, role, local.clone());
+        client.accept(SERVER, &local, fingerprint, true);
+        self.command(Command::CreateSession(Box::new(spec)));
+        self.outbox.keeps = true;
+        let from = Path {
+            socket: 0,
+            remote: client.addr,
+        };
+        for turn in 0.. {
+            assert!(turn < TURNS_MAX, "a handshake takes for ever");
+            client.tick(self.now);
+            for datagram in std::mem::take(&mut client.out) {
+                self.worker
+                    .handle_datagram(self.now, from, &datagram, &mut self.outbox);
+            }
+            self.worker.flush(self.now, &mut self.outbox);
+            self.drain();
+            let answers = std::mem::take(&mut self.outbox.sent);
+            if answers.is_empty() {
+                if client.connected {
+                    break;
+                }
+                self.now += Duration::from_millis(1);
+                self.worker.handle_timeout(self.now, &mut self.outbox);
+            }
+            for (to, datagram) in answers {
+                if to == from {
+                    client.receive(SERVER, &datagram, self.now);
+                }
+            }
+        }
+        self.outbox.keeps = false;
+    }
+
+    /// What the publisher would send next: packets of one frame, protected.
+    pub fn publish(&mut self, packets: u64) -> Vec<Vec<u8>> {
+        self.frame(packets, false)
+    }
+
+    fn frame(&mut self, packets: u64, keyframe: bool) -> Vec<Vec<u8>> {
+        for part in 0..packets {
+            let mut payload = vec![0x5A; VIDEO_PAYLOAD];
+            // RFC 7741 §4.2: start of a frame; the first byte of the frame says whether it is a keyframe.
+            payload[0] = if part == 0 { 0x10 } else { 0 };
+            payload[1] = u8::from(!keyframe);
+            let packet = Outgoing {
+                seq: self.sequence,
+                timestamp: 0,
+                pt: client::VP8,
+                marker: part + 1 == packets,
+                payload,
+                ..Outgoing::default()
+            };
+            self.sequence += 1;
+            self.publisher.write(SSRC, packet, self.now);
+        }
+        std::mem::take(&mut self.publisher.out)
+    }
+
+    /// The worker takes a frame of so many packets; nothing is forwarded yet.
+    pub fn push_burst(&mut self, packets: u64) {
+        let datagrams = self.publish(packets);
+        self.take(&datagrams);
+    }
+
+    fn push_keyframe(&mut self) {
+        let datagrams = self.frame(1, true);
+        self.take(&datagrams);
+    }
+
+    /// The worker takes what the publisher sent.
+    pub fn take(&mut self, datagrams: &[Vec<u8>]) {
+        for datagram in datagrams {
+            self.worker
+                .handle_datagram(self.now, path(0), datagram, &mut self.outbox);
+        }
+    }
+
+    /// The worker forwards what it has.
+    pub fn flush(&mut self) {
+        self.worker.flush(self.now, &mut self.outbox);
+        self.drain();
+    }
+
+    /// Where the viewers are.
+    #[must_use]
+    pub fn viewers(&self) -> &[Path] {
+        &self.viewers
+    }
+
+    /// Lets time pass, so that what is old is forgotten.
+    pub fn wait(&mut self, time: Duration) {
+        self.now += time;
+    }
+}
+
+fn address(number: u32) -> SocketAddr {
+    let [_, a, b, c] = number.to_be_bytes();
+    SocketAddr::from(([10, a + 1, b, c], 5000))
+}
+
+fn path(number: u32) -> Path {
+    Path {
+        socket: 0,
+        remote: address(number),
+    }
+}
+
+fn extensions() -> Vec<Extension> {
+    [
+        (client::MID_ID, ExtensionKind::Mid),
+        (client::AUDIO_LEVEL_ID, ExtensionKind::AudioLevel),
+        (client::ROTATION_ID, ExtensionKind::VideoOrientation),
+        (client::TWCC_ID, ExtensionKind::TransportCc),
+    ]
+    .map(|(id, kind)| Extension { id, kind })
+    .to_vec()
+}
+
+fn spec(client: &mut Client, role: Role, local: IceCredentials) -> SessionSpec {
+    let track = Receive {
+        track: TRACK,
+        mid: "v".into(),
+        kind: Kind::Video,
+        payload_types: vec![PayloadType {
+            pt: client::VP8,
+            codec: Codec::Vp8,
+            clock_rate: 90_000,
+            rtx_pt: Some(client::VP8_RTX),
+            nack: true,
+            pli: true,
+            fir: true,
+            transport_cc: true,
+        }],
+        ssrc: Some(SSRC),
+        rtx_ssrc: Some(SSRC + 1),
+    };
+    SessionSpec {
+        session: client.session,
+        worker: WORKER,
+        role,
+        local,
+        remote: client.credentials(),
+        fingerprint: client.fingerprint(),
+        dtls_role: DtlsRole::Server,
+        data_channel: false,
+        receive: if role == Role::Publisher {
+            vec![track]
+        } else {
+            Vec::new()
+        },
+        extensions: extensions(),
+        state: Vec::new(),
+    }
+}
+
+fn route(number: u32, session: SessionId) -> RouteSpec {
+    let ssrc = 0x2000_0000 + number * 2;
+    RouteSpec {
+        route: RouteId(u64::from(number)),
+        session,
+        track: TRACK,
+        track_worker: WORKER,
+        mid: "v".into(),
+        kind: Kind::Video,
+        ssrc,
+        rtx_ssrc: Some(ssrc + 1),
+        payload_map: vec![PayloadMap {
+            from: client::VP8,
+            to: client::VP8,
+            rtx_to: Some(client::VP8_RTX),
+            codec: Codec::Vp8,
+            clock_rate: 90_000,
+        }],
+        extensions: extensions(),
+        cname: "alice".into(),
+    }
+}
