@@ -92,8 +92,8 @@ fn help_goes_to_standard_output() {
 
 #[test]
 fn a_taken_port_is_named() {
-    let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let holder = UdpSocket::bind(taken).unwrap();
+    let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
     let message = fails(
         program().args(["--workers=1", &format!("--udp-port={}", taken.port())]),
         1,

@@ -729,7 +729,10 @@ fn mistakes_are_told_plainly() {
         assert!(!finished.status.success());
         String::from_utf8(finished.stderr).unwrap()
     };
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // The near end of a connection holds its port and does not listen on it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let holder = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let closed = holder.local_addr().unwrap();
     let url = format!("http://{closed}/pub/room/x");
     let unreachable = told(&["broadcast", "--whip", &url, "--whep", &url]);
     assert!(
