@@ -1,13 +1,19 @@
 //! Whole workers: what a burst costs with so many viewers, beside the sockets.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use weever_benches::room::Room;
-use weever_core::TimerWheel;
+use weever_benches::packets;
+use weever_benches::room::{self, Room};
+use weever_core::probe::HeaderRewrite;
+use weever_core::{Protect, SrtpProfile, TimerWheel};
+use weever_proto::SessionId;
 
 /// A frame of 3 Mbit/s at 30 frames a second.
 const BURST: u64 = 10;
+/// Of a burst, by each viewer.
+const LOST: usize = 10;
 const VIEWERS: [u32; 5] = [1, 10, 100, 1000, 5000];
 
 /// A burst to all viewers: header, cipher, send slot. The elements are packets that leave.
@@ -34,6 +40,29 @@ fn fan_out(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The headers of one packet for a thousand viewers: sequence number, timestamp, names and extensions of their own.
+fn header_rewrite(criterion: &mut Criterion) {
+    const VIEWERS: u32 = 1000;
+    let now = Instant::now();
+    let mut group = criterion.benchmark_group("header rewrite");
+    group.throughput(Throughput::Elements(u64::from(VIEWERS)));
+    group.bench_function("1 packet for 1000 viewers", |b| {
+        let rewrite = |number| {
+            let protect = Protect::new(&packets::keys(SrtpProfile::AeadAes128Gcm)).expect("keys");
+            let spec = room::route(number, SessionId(u64::from(number)));
+            HeaderRewrite::new(&spec, room::path(number), protect, now)
+        };
+        let mut viewers: Vec<_> = (0..VIEWERS).map(rewrite).collect();
+        let mut out = [0; 128];
+        b.iter(|| {
+            for viewer in &mut viewers {
+                viewer.write(now, black_box(&mut out)).expect("room");
+            }
+        });
+    });
+    group.finish();
+}
+
 /// What a publisher's packet costs before it is forwarded: address look-up, str0m, history.
 fn ingress(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ingress of a burst of 10");
@@ -55,6 +84,54 @@ fn ingress(criterion: &mut Criterion) {
             });
         });
     }
+    group.finish();
+}
+
+/// Whose datagram is it: each of 5000 sessions sends a packet of a kind that nobody wants of it, so that finding the
+/// session is all that is done.
+fn demux(criterion: &mut Criterion) {
+    const SESSIONS: u32 = 5000;
+    let mut room = None;
+    let mut group = criterion.benchmark_group("demux");
+    group.throughput(Throughput::Elements(u64::from(SESSIONS)));
+    group.bench_function("one datagram from each of 5000 sessions", |b| {
+        let room = room.get_or_insert_with(|| Room::new(SESSIONS, 0));
+        let datagram = packets::rtp(packets::AUDIO_PAYLOAD);
+        let paths = room.viewers().to_vec();
+        b.iter(|| {
+            for path in &paths {
+                room.take_from(*path, &datagram);
+            }
+        });
+    });
+    group.finish();
+}
+
+/// Retransmission: viewers miss every second packet of a burst and say so; opened, looked up in the shared history, sealed
+/// anew. The elements are packets that leave again.
+fn nack(criterion: &mut Criterion) {
+    const TALKING: usize = 100;
+    let mut room = None;
+    let mut group = criterion.benchmark_group("nack to rtx");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements((TALKING * LOST) as u64));
+    group.bench_function("100 viewers miss 10 packets each", |b| {
+        let room = room.get_or_insert_with(|| Room::new(1000, TALKING));
+        b.iter_custom(|rounds| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..rounds {
+                let asked = room.lose(2 * LOST as u64 + 1, 2);
+                let before = room.outbox.datagrams;
+                let begin = Instant::now();
+                for (from, datagram) in &asked {
+                    room.take_from(*from, datagram);
+                }
+                spent += begin.elapsed();
+                assert_eq!(room.outbox.datagrams - before, (TALKING * LOST) as u64);
+            }
+            spent
+        });
+    });
     group.finish();
 }
 
@@ -86,7 +163,10 @@ fn main() {
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
     fan_out(&mut criterion);
+    header_rewrite(&mut criterion);
     ingress(&mut criterion);
+    demux(&mut criterion);
+    nack(&mut criterion);
     timers(&mut criterion);
     criterion.final_summary();
 }

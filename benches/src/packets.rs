@@ -132,9 +132,18 @@ pub fn red() -> Vec<u8> {
 
 /// Keys of a server, the same each time.
 pub fn keys(profile: SrtpProfile) -> KeyingMaterial {
+    material(profile, false)
+}
+
+/// The keys of the server's peer.
+pub fn peer_keys(profile: SrtpProfile) -> KeyingMaterial {
+    material(profile, true)
+}
+
+fn material(profile: SrtpProfile, client: bool) -> KeyingMaterial {
     KeyingMaterial::new(
         profile,
-        false,
+        client,
         (0u8..=255).cycle().take(profile.keying_material_len()).collect(),
     )
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use str0m::media::MediaKind;
+use weever_core::wire::rtp::Demux;
 use weever_core::{Egress, Identity, Path, SLOT, Worker, WorkerConfig};
 use weever_proto::{
     Codec, Command, DtlsRole, Extension, ExtensionKind, IceCredentials, Kind, PayloadMap, PayloadType,
@@ -17,6 +18,8 @@ const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Ad
 const WORKER: WorkerId = WorkerId(0);
 const TRACK: TrackId = TrackId(1);
 const SSRC: u32 = 0x1000_0000;
+/// Long enough for str0m's NACK and for a new budget of retransmissions.
+const NACK_AFTER: Duration = Duration::from_millis(150);
 /// A handshake takes four turns or so.
 const TURNS_MAX: u32 = 10_000;
 
@@ -63,7 +66,7 @@ pub struct Room {
     pub now: Instant,
     publisher: Client,
     viewers: Vec<Path>,
-    keys: Vec<Client>,
+    talking: Vec<Client>,
     sequence: u64,
 }
 
@@ -91,7 +94,7 @@ impl Room {
             now,
             publisher,
             viewers: Vec::new(),
-            keys: Vec::new(),
+            talking: Vec::new(),
             sequence: 0,
         };
         let fingerprint = identity.fingerprint().clone();
@@ -114,8 +117,8 @@ impl Room {
             viewer.expect(&route.mid, MediaKind::Video, route.ssrc, route.rtx_ssrc);
             room.command(Command::PutRoute(Box::new(route)));
             room.viewers.push(path(number));
-            if room.keys.len() < talking {
-                room.keys.push(viewer);
+            if room.talking.len() < talking {
+                room.talking.push(viewer);
             }
         }
         room.push_keyframe();
@@ -212,15 +215,70 @@ impl Room {
     /// The worker takes what the publisher sent.
     pub fn take(&mut self, datagrams: &[Vec<u8>]) {
         for datagram in datagrams {
-            self.worker
-                .handle_datagram(self.now, path(0), datagram, &mut self.outbox);
+            self.take_from(path(0), datagram);
         }
+    }
+
+    /// The worker takes what somebody sent.
+    pub fn take_from(&mut self, from: Path, datagram: &[u8]) {
+        self.worker
+            .handle_datagram(self.now, from, datagram, &mut self.outbox);
     }
 
     /// The worker forwards what it has.
     pub fn flush(&mut self) {
         self.worker.flush(self.now, &mut self.outbox);
         self.drain();
+    }
+
+    /// Sends a frame of which every talking viewer misses each `every`th packet. Returns the RTCP by which they say so;
+    /// the worker has not seen it yet. The last packet has to come: it shows that others are missing.
+    ///
+    /// # Panics
+    /// When a viewer doesn't ask for what it lacks.
+    pub fn lose(&mut self, packets: u64, every: usize) -> Vec<(Path, Vec<u8>)> {
+        self.push_burst(packets);
+        self.outbox.keeps = true;
+        self.flush();
+        self.outbox.keeps = false;
+        let sent = std::mem::take(&mut self.outbox.sent);
+        let mut talking = std::mem::take(&mut self.talking);
+        let mut asked = Vec::new();
+        for viewer in &mut talking {
+            deliver(&sent, viewer, self.now, |number| (number + 1) % every != 0);
+        }
+        self.wait(NACK_AFTER);
+        for viewer in &mut talking {
+            viewer.tick(self.now);
+            let from = Path {
+                socket: 0,
+                remote: viewer.addr,
+            };
+            let before = asked.len();
+            for datagram in std::mem::take(&mut viewer.out) {
+                if Demux::of(&datagram) == Demux::Rtcp {
+                    asked.push((from, datagram));
+                } else {
+                    self.answer(viewer, from, &datagram);
+                }
+            }
+            assert!(asked.len() > before, "a viewer that misses nothing");
+            // They come late, so that it doesn't ask again.
+            deliver(&sent, viewer, self.now, |number| (number + 1) % every == 0);
+        }
+        self.talking = talking;
+        asked
+    }
+
+    /// Connectivity checks go on meanwhile.
+    fn answer(&mut self, viewer: &mut Client, from: Path, datagram: &[u8]) {
+        self.outbox.keeps = true;
+        self.worker
+            .handle_datagram(self.now, from, datagram, &mut self.outbox);
+        self.outbox.keeps = false;
+        for (_, answer) in std::mem::take(&mut self.outbox.sent) {
+            viewer.receive(SERVER, &answer, self.now);
+        }
     }
 
     /// Where the viewers are.
@@ -235,12 +293,25 @@ impl Room {
     }
 }
 
+/// Hands a viewer those of its datagrams whose number is wanted.
+fn deliver(sent: &[(Path, Vec<u8>)], viewer: &mut Client, now: Instant, wanted: impl Fn(usize) -> bool) {
+    let (to, mut number) = (viewer.addr, 0);
+    for (_, datagram) in sent.iter().filter(|(path, _)| path.remote == to) {
+        if wanted(number) {
+            viewer.receive(SERVER, datagram, now);
+        }
+        number += 1;
+    }
+}
+
 fn address(number: u32) -> SocketAddr {
     let [_, a, b, c] = number.to_be_bytes();
     SocketAddr::from(([10, a + 1, b, c], 5000))
 }
 
-fn path(number: u32) -> Path {
+/// Where viewer `number` is.
+#[must_use]
+pub fn path(number: u32) -> Path {
     Path {
         socket: 0,
         remote: address(number),
@@ -295,7 +366,9 @@ fn spec(client: &mut Client, role: Role, local: IceCredentials) -> SessionSpec {
     }
 }
 
-fn route(number: u32, session: SessionId) -> RouteSpec {
+/// How viewer `number` is shown the track.
+#[must_use]
+pub fn route(number: u32, session: SessionId) -> RouteSpec {
     let ssrc = 0x2000_0000 + number * 2;
     RouteSpec {
         route: RouteId(u64::from(number)),

@@ -8,7 +8,7 @@ mod rtx;
 
 pub(crate) use burst::forward_burst;
 pub(crate) use report::send_reports;
-pub(crate) use rewrite::{Parked, Route};
+pub(crate) use rewrite::{Parked, Route, Stream};
 pub(crate) use rtx::{RtxBudget, resend};
 
 use crate::drops::Drops;

@@ -24,6 +24,8 @@ mod forward;
 mod handover;
 mod ice;
 mod packet;
+#[doc(hidden)]
+pub mod probe;
 mod receive;
 mod session;
 mod srtp;
