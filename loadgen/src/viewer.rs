@@ -63,6 +63,17 @@ pub(crate) enum Milestone {
     FirstPacket,
 }
 
+/// Everything that one read of a socket gave.
+pub(crate) struct Read<'a> {
+    pub(crate) source: SocketAddr,
+    /// Of `stride` bytes each, the last one shorter.
+    pub(crate) datagrams: &'a mut [u8],
+    pub(crate) stride: usize,
+    pub(crate) now: Instant,
+    /// When it came to this machine.
+    pub(crate) arrival: Instant,
+}
+
 /// One viewer.
 pub(crate) struct Viewer {
     pub(crate) number: u32,
@@ -127,22 +138,21 @@ impl Viewer {
         }
     }
 
-    /// Everything that one read of the socket gave: datagrams of `stride` bytes, the last one shorter.
-    pub(crate) fn handle_read(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        read: &mut [u8],
-        stride: usize,
-        counts: &mut Counts,
-    ) -> Result<(), PeerError> {
-        let clock = self.habits.clock.at(now);
-        for datagram in read.chunks_mut(stride.max(1)) {
+    pub(crate) fn handle_read(&mut self, read: Read<'_>, counts: &mut Counts) -> Result<(), PeerError> {
+        let Read {
+            source,
+            datagrams,
+            stride,
+            now,
+            arrival,
+        } = read;
+        let clock = self.habits.clock.at(arrival);
+        for datagram in datagrams.chunks_mut(stride.max(1)) {
             match datagram {
                 [128..=191, second, ..] if RTCP.contains(&(*second & 0x7F)) => {
-                    self.handle_rtcp(now, datagram);
+                    self.handle_rtcp(arrival, datagram);
                 }
-                [128..=191, ..] => self.handle_rtp(now, clock, datagram, counts),
+                [128..=191, ..] => self.handle_rtp(arrival, clock, datagram, counts),
                 _ => {
                     self.touched = true;
                     self.peer.handle_datagram(now, source, datagram)?;
