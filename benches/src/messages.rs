@@ -112,5 +112,6 @@ pub fn stats() -> FromShard {
     FromShard::Stats {
         workers: vec![worker(0), worker(1)],
         tracks: (0..200).map(track).collect(),
+        resident_memory: 1 << 28,
     }
 }

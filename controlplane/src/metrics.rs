@@ -199,8 +199,25 @@ impl Metrics {
         }
     }
 
+    /// What a data plane holds, bytes.
+    pub fn set_resident_memory(&self, shard: &str, bytes: u64) {
+        self.describe_gauge(
+            "weever_shard_resident_memory_bytes",
+            "Memory of a data plane's process.",
+        );
+        let labels = vec![Label::new("shard", shard.to_owned())];
+        #[allow(clippy::cast_precision_loss)]
+        self.recorder
+            .register_gauge(
+                &Key::from_parts("weever_shard_resident_memory_bytes", labels),
+                &META,
+            )
+            .set(bytes as f64);
+    }
+
     /// A data plane is gone: it has no sessions any more.
     pub fn forget_workers(&self, shard: &str) {
+        self.set_resident_memory(shard, 0);
         let gone = self.workers.lock().ok().and_then(|mut known| known.remove(shard));
         for stats in gone.iter().flatten() {
             self.set_gauges(shard, stats, |_| 0);
@@ -264,12 +281,15 @@ mod tests {
         let metrics = Metrics::new("pod");
         metrics.set_workers("one", &[worker()]);
         metrics.set_workers("one", &[worker()]);
+        metrics.set_resident_memory("one", 64 << 20);
         let labels = "{shard=\"one\",worker=\"3\",io=\"uring\"";
         let has = |text: &str, line: String| assert!(text.lines().any(|one| one == line), "{line}\n{text}");
         let text = metrics.render(&[]);
         has(&text, format!("weever_packets_sent_total{labels}}} 12000"));
         has(&text, format!("weever_sessions{labels}}} 7"));
         has(&text, format!("weever_worker_cpu_seconds{labels}}} 2.5"));
+        let memory = |bytes| format!("weever_shard_resident_memory_bytes{{shard=\"one\"}} {bytes}");
+        has(&text, memory(64 << 20));
         has(
             &text,
             format!("weever_dropped_total{labels},reason=\"unknown-address\"}} 4"),
@@ -278,6 +298,7 @@ mod tests {
         metrics.forget_workers("one");
         let text = metrics.render(&[]);
         has(&text, format!("weever_sessions{labels}}} 0"));
+        has(&text, memory(0));
         has(&text, format!("weever_packets_sent_total{labels}}} 12000"));
     }
 }

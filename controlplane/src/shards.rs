@@ -265,8 +265,13 @@ impl Connection {
     async fn take(&self, name: &str, shard: ShardId, frame: FromShard) -> Result<(), Ended> {
         let action = match frame {
             FromShard::Hello(_) => return Err(Ended::HelloAgain),
-            FromShard::Stats { workers, .. } => {
+            FromShard::Stats {
+                workers,
+                resident_memory,
+                ..
+            } => {
                 self.metrics.set_workers(name, &workers);
+                self.metrics.set_resident_memory(name, resident_memory);
                 return Ok(());
             }
             FromShard::Pong(_) => return Ok(()),

@@ -388,8 +388,17 @@ impl Stats {
                 .copied()
                 .take(MAX_TRACK_STATS)
                 .collect(),
+            resident_memory: resident_memory().unwrap_or(0),
         })
     }
+}
+
+/// Of this process, bytes (`VmRSS` in proc(5)).
+fn resident_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    kilobytes.checked_mul(1024)
 }
 
 #[cfg(test)]

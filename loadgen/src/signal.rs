@@ -199,13 +199,7 @@ fn failure(url: &Url, error: &reqwest::Error) -> SignalError {
     let (server, cause) = (authority(url), root_cause(error));
     let mut chain: Option<&dyn std::error::Error> = Some(error);
     while let Some(one) = chain {
-        if one.is::<rustls::Error>() {
-            return SignalError::Tls(server, cause);
-        }
-        // rustls' errors travel inside I/O errors.
-        if let Some(io) = one.downcast_ref::<std::io::Error>()
-            && io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-        {
+        if is_tls(one) {
             return SignalError::Tls(server, cause);
         }
         chain = one.source();
@@ -217,6 +211,12 @@ fn failure(url: &Url, error: &reqwest::Error) -> SignalError {
     } else {
         SignalError::Http(server, cause)
     }
+}
+
+/// rustls' errors travel inside I/O errors, and those inside of others, which `source` passes over.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = |io: &std::io::Error| io.get_ref().is_some_and(|inner| is_tls(inner));
+    error.is::<rustls::Error>() || error.downcast_ref().is_some_and(inner)
 }
 
 fn is_sdp(response: &Response) -> bool {

@@ -712,9 +712,14 @@ impl From<FromShard> for wire::FromShard {
         let body = match message {
             FromShard::Hello(hello) => Body::Hello(hello.into()),
             FromShard::Event(event) => Body::Event(event.into()),
-            FromShard::Stats { workers, tracks } => Body::Stats(wire::Stats {
+            FromShard::Stats {
+                workers,
+                tracks,
+                resident_memory,
+            } => Body::Stats(wire::Stats {
                 workers: workers.into_iter().map(Into::into).collect(),
                 tracks: tracks.into_iter().map(Into::into).collect(),
+                resident_memory,
             }),
             FromShard::Session(snapshot) => Body::Session((*snapshot).into()),
             FromShard::SnapshotEnd(sessions) => Body::SnapshotEnd(wire::SnapshotEnd { sessions }),
@@ -738,6 +743,7 @@ impl TryFrom<wire::FromShard> for FromShard {
                     Self::Stats {
                         workers: each(stats.workers, TryInto::try_into)?,
                         tracks: stats.tracks.into_iter().map(Into::into).collect(),
+                        resident_memory: stats.resident_memory,
                     }
                 }
                 Body::Session(snapshot) => Self::Session(Box::new(snapshot.try_into()?)),

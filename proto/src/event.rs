@@ -187,6 +187,8 @@ pub enum FromShard {
         workers: Vec<WorkerStats>,
         /// One for each track.
         tracks: Vec<TrackStats>,
+        /// Memory of the whole data plane, bytes; 0 when it is not known.
+        resident_memory: u64,
     },
     /// One session of the snapshot.
     Session(Box<SessionSnapshot>),

@@ -207,6 +207,7 @@ fn from_shard() -> Vec<FromShard> {
         FromShard::Stats {
             workers: vec![worker],
             tracks,
+            resident_memory: 1 << 30,
         },
         FromShard::Session(Box::new(snapshot)),
         FromShard::SnapshotEnd(1),

@@ -75,11 +75,16 @@ fn statistics_are_complete_or_not_sent() {
     let mut stats = Stats::default();
     stats.expect([WorkerId(0), WorkerId(1)].into_iter());
     assert_eq!(stats.take(of(1), Vec::new()), None);
-    let whole = FromShard::Stats {
-        workers: vec![of(0), of(1)],
-        tracks: Vec::new(),
+    let Some(FromShard::Stats {
+        workers,
+        tracks,
+        resident_memory,
+    }) = stats.take(of(0), Vec::new())
+    else {
+        panic!("both have reported");
     };
-    assert_eq!(stats.take(of(0), Vec::new()), Some(whole));
+    assert_eq!((workers, tracks), (vec![of(0), of(1)], Vec::new()));
+    assert!(resident_memory > 1 << 20, "{resident_memory} bytes");
     assert_eq!(stats.take(of(0), Vec::new()), None, "nobody asked");
 }
 

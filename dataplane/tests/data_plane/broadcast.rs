@@ -197,7 +197,7 @@ async fn broadcast(io: IoChoice, name: &str) {
 async fn statistics(talk: &mut Talk) -> (u64, u64, u64) {
     loop {
         match talk.next().await {
-            Some(FromShard::Stats { workers, tracks }) => {
+            Some(FromShard::Stats { workers, tracks, .. }) => {
                 let sum = |of: fn(&WorkerStats) -> u64| workers.iter().map(of).sum();
                 let of_track = tracks.iter().map(|track| track.packets).sum();
                 return (

@@ -1,12 +1,14 @@
 """A WHIP/WHEP server on aiortc (WebRTC in Python): forwards one publisher's packets to every player, undecoded.
 
-    python -m weever_e2e.relay PORT
+    python -m weever_e2e.relay PORT [DIRECTORY]
 
-POST /whip publishes, POST /whep/<anything> plays, DELETE on the Location ends it.
+POST /whip publishes, POST /whep/<anything> plays, DELETE on the Location ends it. With a directory it speaks TLS, by the
+certificate.pem and key.pem in there.
 """
 
 import asyncio
 import re
+import ssl
 import sys
 
 from aiortc import RTCPeerConnection, RTCSessionDescription
@@ -83,11 +85,15 @@ class Relay:
             writer.close()
 
 
-async def main(port):
-    server = await asyncio.start_server(Relay().serve, "127.0.0.1", port)
+async def main(port, directory=None):
+    tls = None
+    if directory:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(f"{directory}/certificate.pem", f"{directory}/key.pem")
+    server = await asyncio.start_server(Relay().serve, "127.0.0.1", port, ssl=tls)
     print(f"listening on {server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 0, *sys.argv[2:3]))

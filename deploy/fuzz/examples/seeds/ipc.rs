@@ -259,6 +259,7 @@ pub(crate) fn from_shard() -> Vec<Seed> {
             lost: 4,
             viewers: 5,
         }],
+        resident_memory: 1 << 26,
     };
     let event = |event| shard([FromShard::Event(event)]);
     let refused = Event::CommandRefused {
