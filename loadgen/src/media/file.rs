@@ -1,6 +1,8 @@
 //! Real media from a file: MP4, WebM or IVF, in memory, frame by frame.
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -13,6 +15,8 @@ mod webm;
 
 /// Files are held in memory.
 const SIZE_MAX: u64 = 512 * 1024 * 1024;
+/// Reading that is enough for seconds at most.
+const READ_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Error)]
 pub(crate) enum MediaFileError {
@@ -77,18 +81,18 @@ impl MediaFile {
         if size > SIZE_MAX {
             return Err(MediaFileError::TooLarge(path.to_owned()));
         }
-        Self::parse(path, &std::fs::read(path).map_err(read)?)
+        Self::parse(path, std::fs::read(path).map_err(read)?)
     }
 
-    fn parse(path: &str, bytes: &[u8]) -> Result<Self, MediaFileError> {
-        let found = match bytes {
-            [b'D', b'K', b'I', b'F', ..] => ivf::parse(bytes),
-            [0x1A, 0x45, 0xDF, 0xA3, ..] => webm::parse(bytes),
-            [_, _, _, _, b'f', b't', b'y', b'p', ..] => mp4::parse(bytes),
+    fn parse(path: &str, bytes: Vec<u8>) -> Result<Self, MediaFileError> {
+        let parse = match &*bytes {
+            [b'D', b'K', b'I', b'F', ..] => ivf::parse,
+            [0x1A, 0x45, 0xDF, 0xA3, ..] => webm::parse,
+            [_, _, _, _, b'f', b't', b'y', b'p', ..] => mp4::parse,
             _ => return Err(MediaFileError::Unknown(path.to_owned())),
         };
         let path = path.to_owned();
-        let mut file = found.map_err(|failure| match failure {
+        let mut file = guarded(move || parse(&bytes), READ_MAX).map_err(|failure| match failure {
             Failure::Damaged(what) => MediaFileError::Damaged {
                 path: path.clone(),
                 what,
@@ -136,6 +140,24 @@ impl MediaFile {
     }
 }
 
+/// Runs a parser of others', which may stumble over a damaged file, or never come to its end.
+fn guarded(parse: impl FnOnce() -> Found + Send + 'static, patience: Duration) -> Found {
+    let (sender, receiver) = mpsc::channel();
+    let parser = move || {
+        let _ = sender.send(parse());
+    };
+    thread::Builder::new()
+        .name("media file".to_owned())
+        .spawn(parser)
+        .map_err(|error| Failure::Damaged(format!("no thread to read it: {error}")))?;
+    receiver.recv_timeout(patience).unwrap_or_else(|error| {
+        Err(Failure::Damaged(match error {
+            mpsc::RecvTimeoutError::Timeout => format!("its end was not found in {} s", patience.as_secs()),
+            mpsc::RecvTimeoutError::Disconnected => "its parts contradict each other".to_owned(),
+        }))
+    })
+}
+
 /// Whether an encoded frame can be decoded by itself, where the container doesn't say.
 fn is_keyframe(codec: Codec, data: &[u8]) -> bool {
     let first = data.first().copied().unwrap_or(0xFF);
@@ -168,7 +190,7 @@ mod tests {
     fn each_container_is_read() {
         let codecs = [Codec::Vp8, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1];
         for ((name, bytes), expected) in FILES.into_iter().zip(codecs) {
-            let file = MediaFile::parse(name, bytes).unwrap();
+            let file = MediaFile::parse(name, bytes.to_vec()).unwrap();
             let (codec, frames) = file.video.unwrap();
             assert_eq!(codec, expected, "{name}");
             // 20 frames at 10 a second, a keyframe each second.
@@ -195,21 +217,21 @@ mod tests {
     #[test]
     fn sound_is_read_too() {
         let (name, bytes) = FILES[1];
-        let audio = MediaFile::parse(name, bytes).unwrap().audio.unwrap();
+        let audio = MediaFile::parse(name, bytes.to_vec()).unwrap().audio.unwrap();
         assert!((95..=102).contains(&audio.len()), "{}", audio.len());
     }
 
     #[test]
     fn h264_becomes_a_byte_stream_with_parameter_sets() {
         let (name, bytes) = FILES[3];
-        let (_, frames) = MediaFile::parse(name, bytes).unwrap().video.unwrap();
+        let (_, frames) = MediaFile::parse(name, bytes.to_vec()).unwrap().video.unwrap();
         assert_eq!(frames[0].data[..5], [0, 0, 0, 1, 0x67]);
         assert_eq!(frames[1].data[..4], [0, 0, 0, 1]);
     }
 
     #[test]
     fn mistakes_are_told_plainly() {
-        let told = |name: &str, bytes: &[u8]| MediaFile::parse(name, bytes).unwrap_err().to_string();
+        let told = |name: &str, bytes: &[u8]| MediaFile::parse(name, bytes.to_vec()).unwrap_err().to_string();
         assert!(told("x.txt", b"hello there").contains("neither MP4"));
         assert!(told("x", b"").contains("neither MP4"));
         let aac = told("aac.mp4", include_bytes!("../../tests/media/aac.mp4"));
@@ -231,17 +253,33 @@ mod tests {
     }
 
     #[test]
+    fn parsers_that_stumble_or_hang_are_survived() {
+        let told = |found: Found| match found {
+            Err(Failure::Damaged(what)) => what,
+            other => panic!("{other:?}"),
+        };
+        let patience = Duration::from_secs(60);
+        assert!(told(guarded(|| panic!("expected: a stumble"), patience)).contains("contradict"));
+        let (_never, wait) = mpsc::channel::<()>();
+        let hang = move || {
+            let _ = wait.recv();
+            Ok(MediaFile::default())
+        };
+        assert!(told(guarded(hang, Duration::ZERO)).contains("not found in 0 s"));
+    }
+
+    #[test]
     fn damaged_files_are_refused_or_read_without_a_panic() {
         let mut random = fastrand::Rng::with_seed(5);
         for (name, bytes) in FILES {
             for _ in 0..150 {
-                let _ = MediaFile::parse(name, &bytes[..random.usize(..bytes.len())]);
+                let _ = MediaFile::parse(name, bytes[..random.usize(..bytes.len())].to_vec());
                 let mut flipped = bytes.to_vec();
                 for _ in 0..3 {
                     let at = random.usize(..flipped.len().min(2000));
                     flipped[at] ^= 1 << random.u8(..8);
                 }
-                let _ = MediaFile::parse(name, &flipped);
+                let _ = MediaFile::parse(name, flipped);
             }
         }
     }
