@@ -25,8 +25,10 @@ const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 const WAITING_MAX: usize = 100_000;
 /// The kernel's timer is coarser than what is to be measured: the last bit is waited for awake.
 const AWAKE: Duration = Duration::from_millis(1);
-/// How often it is looked whether a NAT is to forget.
+/// How often it is looked whether a NAT is to forget, or a client gone.
 const IDLE: Duration = Duration::from_millis(50);
+/// A client that has said nothing for so long is gone: those that are there send reports each second.
+const GONE: Duration = Duration::from_secs(60);
 
 /// What happened to one direction's datagrams.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -85,16 +87,7 @@ impl Proxy {
         let (new, routes) = mpsc::channel();
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let counters: Arc<[Counters; 2]> = Arc::default();
-        let turn = Turn {
-            poll,
-            new: routes,
-            stop: stop.clone(),
-            counters: counters.clone(),
-            start: Instant::now(),
-            routes: Vec::new(),
-            waiting: BinaryHeap::new(),
-            count: 0,
-        };
+        let turn = Turn::new(poll, routes, stop.clone(), counters.clone());
         let thread = thread::Builder::new()
             .name("impairment".into())
             .spawn(move || turn.run())?;
@@ -112,6 +105,13 @@ impl Proxy {
 
     /// A way to `server` for the client with this number: the address to send to instead.
     pub(crate) fn route(&self, number: u32, server: SocketAddr) -> io::Result<SocketAddr> {
+        let (address, route) = self.make_route(number, server)?;
+        let _ = self.new.send(route);
+        self.waker.wake()?;
+        Ok(address)
+    }
+
+    fn make_route(&self, number: u32, server: SocketAddr) -> io::Result<(SocketAddr, Route)> {
         let client_side = bind(server)?;
         let address = match (client_side.local_addr()?, server.is_ipv4()) {
             (bound, true) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port()),
@@ -130,11 +130,10 @@ impl Proxy {
             media_only: [self.to_server.media_only, self.to_client.media_only],
             rebind: self.to_server.rebind.or(self.to_client.rebind),
             bound: Instant::now(),
+            heard: Instant::now(),
             forgotten: None,
         };
-        let _ = self.new.send(route);
-        self.waker.wake()?;
-        Ok(address)
+        Ok((address, route))
     }
 
     /// To the server, and to clients.
@@ -184,6 +183,8 @@ struct Route {
     media_only: [bool; 2],
     rebind: Option<Duration>,
     bound: Instant,
+    /// When the client last sent.
+    heard: Instant,
     /// Open, so that the server isn't told that nobody listens there any more; never read, as behind a NAT that forgot.
     forgotten: Option<UdpSocket>,
 }
@@ -204,12 +205,34 @@ struct Turn {
     stop: Arc<std::sync::atomic::AtomicBool>,
     counters: Arc<[Counters; 2]>,
     start: Instant,
-    routes: Vec<Route>,
+    /// By number; those whose client is gone leave a hole.
+    routes: Vec<Option<Box<Route>>>,
     waiting: BinaryHeap<Reverse<Waiting>>,
     count: u64,
+    /// When routes were last looked through.
+    looked: Instant,
 }
 
 impl Turn {
+    fn new(
+        poll: Poll,
+        new: Receiver<Route>,
+        stop: Arc<std::sync::atomic::AtomicBool>,
+        counters: Arc<[Counters; 2]>,
+    ) -> Self {
+        Self {
+            poll,
+            new,
+            stop,
+            counters,
+            start: Instant::now(),
+            routes: Vec::new(),
+            waiting: BinaryHeap::new(),
+            count: 0,
+            looked: Instant::now(),
+        }
+    }
+
     fn run(mut self) {
         let mut events = Events::with_capacity(1024);
         let mut buffer = vec![0; MAX_DATAGRAM];
@@ -230,7 +253,12 @@ impl Turn {
                 self.add(route);
             }
             self.send_due();
-            self.rebind();
+            let now = Instant::now();
+            if now.saturating_duration_since(self.looked) >= IDLE {
+                self.looked = now;
+                self.rebind();
+                self.forget_silent(now);
+            }
         }
     }
 
@@ -241,7 +269,7 @@ impl Turn {
             // A socket that can't be watched loses everything: its client will say so.
             let _ = self.poll.registry().register(socket, token, Interest::READABLE);
         }
-        self.routes.push(route);
+        self.routes.push(Some(Box::new(route)));
         // What came before it was watched.
         for direction in [FROM_CLIENT, FROM_SERVER] {
             self.receive(number, direction, &mut vec![0; MAX_DATAGRAM]);
@@ -249,7 +277,7 @@ impl Turn {
     }
 
     fn receive(&mut self, number: usize, direction: usize, buffer: &mut [u8]) {
-        let Some(route) = self.routes.get_mut(number) else {
+        let Some(Some(route)) = self.routes.get_mut(number) else {
             return;
         };
         loop {
@@ -260,6 +288,7 @@ impl Turn {
             };
             if direction == FROM_CLIENT {
                 route.client = Some(source);
+                route.heard = Instant::now();
             }
             let Some(datagram) = buffer.get(..length) else {
                 continue;
@@ -317,7 +346,7 @@ impl Turn {
             let Some(Reverse(waiting)) = self.waiting.pop() else {
                 return;
             };
-            let Some(route) = self.routes.get(waiting.route) else {
+            let Some(Some(route)) = self.routes.get(waiting.route) else {
                 continue;
             };
             let counters = &self.counters[waiting.direction];
@@ -333,6 +362,7 @@ impl Turn {
     /// NATs forget: a new socket towards the server, and what comes to the old one is lost.
     fn rebind(&mut self) {
         for (number, route) in self.routes.iter_mut().enumerate() {
+            let Some(route) = route else { continue };
             let due = route.rebind.is_some_and(|every| route.bound.elapsed() >= every);
             if !due {
                 continue;
@@ -345,6 +375,17 @@ impl Turn {
             let _ = registry.deregister(&mut route.sockets[FROM_SERVER]);
             let _ = registry.register(&mut socket, Token(number * 2 + FROM_SERVER), Interest::READABLE);
             route.forgotten = Some(std::mem::replace(&mut route.sockets[FROM_SERVER], socket));
+        }
+    }
+
+    /// Closes the sockets of clients that are gone.
+    fn forget_silent(&mut self, now: Instant) {
+        for route in &mut self.routes {
+            let silent = |route: &Route| now.saturating_duration_since(route.heard) > GONE;
+            if route.as_deref().is_some_and(silent) {
+                // Closed, they leave the poll by themselves.
+                *route = None;
+            }
         }
     }
 }
@@ -413,6 +454,22 @@ mod tests {
         assert_ne!(first.port(), second.port());
         server.send_to(b"back", second).unwrap();
         assert_eq!(receive(&client).0, b"back");
+    }
+
+    #[test]
+    fn who_is_silent_for_long_is_forgotten() {
+        let proxy = proxy("", "");
+        let (_sender, routes) = mpsc::channel();
+        let mut turn = Turn::new(Poll::new().unwrap(), routes, Arc::default(), Arc::default());
+        let server = socket();
+        for number in 0..2 {
+            let (_, route) = proxy.make_route(number, server.local_addr().unwrap()).unwrap();
+            turn.add(route);
+        }
+        let now = Instant::now() + GONE;
+        turn.routes[1].as_mut().unwrap().heard = now;
+        turn.forget_silent(now + Duration::from_secs(1));
+        assert!(turn.routes[0].is_none() && turn.routes[1].is_some());
     }
 
     #[test]
