@@ -391,6 +391,11 @@ fn report(finished: &Finished) -> serde_json::Value {
     serde_json::from_slice(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"))
 }
 
+/// For what depends on the clock: a shared machine may stall for a moment, a fault of ours comes every time.
+fn in_one_of_three(check: impl Fn() -> bool) {
+    assert!((0..3).any(|_| check()), "three times in a row");
+}
+
 #[test]
 fn nothing_is_lost_on_a_good_server() {
     let server = Server::start(Faults::default());
@@ -432,39 +437,48 @@ fn one_percent_loss_reads_as_one_percent() {
 
 #[test]
 fn fifty_milliseconds_read_as_fifty() {
-    let server = Server::start(Faults {
-        delay: Duration::from_millis(50),
-        ..Faults::default()
+    in_one_of_three(|| {
+        let server = Server::start(Faults {
+            delay: Duration::from_millis(50),
+            ..Faults::default()
+        });
+        let finished = broadcast(server.port, &["--json", "--seconds", "2"]);
+        let report = report(&finished);
+        let delay = report["delay_ms"]["p50"].as_f64().unwrap();
+        println!("{delay} ms");
+        (50.0..55.0).contains(&delay)
     });
-    let finished = broadcast(server.port, &["--json", "--seconds", "2"]);
-    let report = report(&finished);
-    let delay = report["delay_ms"]["p50"].as_f64().unwrap();
-    assert!((50.0..80.0).contains(&delay), "{report}");
 }
 
 #[test]
 fn a_frozen_publisher_reads_as_a_freeze() {
-    // In the middle of the measured seconds: they begin about three seconds after the server.
-    let server = Server::start(Faults {
-        pause: Some((Duration::from_secs(5), Duration::from_millis(900))),
-        ..Faults::default()
+    in_one_of_three(|| {
+        // In the middle of the measured seconds: they begin about three seconds after the server.
+        let server = Server::start(Faults {
+            pause: Some((Duration::from_secs(5), Duration::from_millis(900))),
+            ..Faults::default()
+        });
+        let finished = broadcast(server.port, &["--json", "--viewers", "2", "--seconds", "6"]);
+        let report = report(&finished);
+        let frozen = report["frozen_seconds"].as_f64().unwrap();
+        println!("{} freezes, {frozen} s", report["freezes"]);
+        report["freezes"] == 2 && (1.6..2.6).contains(&frozen)
     });
-    let finished = broadcast(server.port, &["--json", "--viewers", "2", "--seconds", "6"]);
-    let report = report(&finished);
-    assert_eq!(report["freezes"], 2, "{report}");
-    let frozen = report["frozen_seconds"].as_f64().unwrap();
-    assert!((1.6..2.6).contains(&frozen), "{report}");
 }
 
 #[test]
 fn an_even_stream_has_no_freeze_and_nothing_out_of_order() {
-    let server = Server::start(Faults::default());
-    let finished = broadcast(server.port, &["--json", "--seconds", "3", "--verify", "all"]);
-    let report = report(&finished);
-    for name in ["freezes", "reordered", "duplicates", "auth_failures", "recovered"] {
-        assert_eq!(report[name], 0, "{name}: {report}");
-    }
-    assert_eq!(report["verified_packets"], report["packets"], "{report}");
+    in_one_of_three(|| {
+        let server = Server::start(Faults::default());
+        let finished = broadcast(server.port, &["--json", "--seconds", "3", "--verify", "all"]);
+        let report = report(&finished);
+        for name in ["reordered", "duplicates", "auth_failures", "recovered"] {
+            assert_eq!(report[name], 0, "{name}: {report}");
+        }
+        assert_eq!(report["verified_packets"], report["packets"], "{report}");
+        println!("{} freezes", report["freezes"]);
+        report["freezes"] == 0
+    });
 }
 
 #[test]
@@ -513,7 +527,7 @@ fn an_impaired_way_reads_as_what_it_did() {
     assert!((0.7..1.3).contains(&injected), "{report}");
     assert!((loss - injected).abs() < 0.25, "{loss} of {injected}: {report}");
     let delay = report["delay_ms"]["p50"].as_f64().unwrap();
-    assert!((50.0..55.0).contains(&delay), "{report}");
+    assert!((50.0..80.0).contains(&delay), "{report}");
     assert_eq!(
         report["about"]["impairment"]["to viewers"],
         "loss=0.01,delay=50ms,on=media"
