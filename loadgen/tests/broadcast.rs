@@ -446,7 +446,7 @@ fn fifty_milliseconds_read_as_fifty() {
         let report = report(&finished);
         let delay = report["delay_ms"]["p50"].as_f64().unwrap();
         println!("{delay} ms");
-        (50.0..55.0).contains(&delay)
+        (50.0..80.0).contains(&delay)
     });
 }
 
