@@ -1,6 +1,7 @@
-//! A room in a worker, with as many viewers as asked: real handshakes, no network between, a clock that stands still.
+//! A room in a worker, with as many viewers as asked: real handshakes, no network between, a clock that moves by the frame.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::media::MediaKind;
@@ -18,8 +19,12 @@ const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Ad
 const WORKER: WorkerId = WorkerId(0);
 const TRACK: TrackId = TrackId(1);
 const SSRC: u32 = 0x1000_0000;
+/// 30 frames a second: bursts that follow each other sooner would be paced.
+const FRAME_INTERVAL: Duration = Duration::from_millis(33);
 /// Long enough for str0m's NACK and for a new budget of retransmissions.
 const NACK_AFTER: Duration = Duration::from_millis(150);
+/// Long enough for a receiver report (RFC 3550 §6.2, as str0m has it).
+const REPORT_AFTER: Duration = Duration::from_secs(2);
 /// A handshake takes four turns or so.
 const TURNS_MAX: u32 = 10_000;
 
@@ -62,8 +67,9 @@ pub struct Room {
     pub worker: Worker,
     /// What it sends.
     pub outbox: Outbox,
-    /// The standing clock.
+    /// The clock.
     pub now: Instant,
+    identity: Arc<Identity>,
     publisher: Client,
     viewers: Vec<Path>,
     talking: Vec<Client>,
@@ -84,6 +90,7 @@ impl Room {
                 id: WORKER,
                 identity: identity.clone(),
                 max_sessions: 10_000,
+                egress_window_max: Duration::from_millis(5),
             },
             now,
         );
@@ -92,6 +99,7 @@ impl Room {
             worker,
             outbox: Outbox::default(),
             now,
+            identity: identity.clone(),
             publisher,
             viewers: Vec::new(),
             talking: Vec::new(),
@@ -100,10 +108,8 @@ impl Room {
         let fingerprint = identity.fingerprint().clone();
         room.publisher
             .declare_send("v", MediaKind::Video, SSRC, Some(SSRC + 1));
-        let mut publisher = std::mem::replace(
-            &mut room.publisher,
-            Client::new(SessionId(0), address(0), now, "none"),
-        );
+        let nobody = Client::new(SessionId(0), address(0), now, "none");
+        let mut publisher = std::mem::replace(&mut room.publisher, nobody);
         room.connect(&mut publisher, Role::Publisher, &fingerprint);
         room.publisher = publisher;
         // The track is live before anybody watches it.
@@ -176,12 +182,49 @@ impl Room {
         self.outbox.keeps = false;
     }
 
+    /// So many other workers have a viewer each for the track.
+    pub fn share(&mut self, workers: u16) {
+        for id in 1..=workers {
+            let config = WorkerConfig {
+                id: WorkerId(id),
+                identity: self.identity.clone(),
+                max_sessions: 1,
+                egress_window_max: Duration::ZERO,
+            };
+            let mut sibling = Worker::new(config, self.now);
+            let number = 1_000_000 + u32::from(id);
+            let session = SessionId(u64::from(number));
+            let mut viewer = Client::new(session, address(number), self.now, &number.to_string());
+            let local = IceCredentials {
+                ufrag: format!("server{number}"),
+                password: "server-password-0123456789".into(),
+            };
+            let spec = SessionSpec {
+                worker: WorkerId(id),
+                ..spec(&mut viewer, Role::Subscriber, local)
+            };
+            let route = Box::new(route(number, session));
+            for command in [Command::CreateSession(Box::new(spec)), Command::PutRoute(route)] {
+                sibling.handle_command(self.now, command, &mut self.outbox);
+            }
+            while let Some((_, handover)) = sibling.poll_handover() {
+                self.worker.handle_handover(self.now, handover, &mut self.outbox);
+            }
+        }
+    }
+
+    /// How many messages wait for other workers; they are thrown away.
+    pub fn hand_over(&mut self) -> usize {
+        std::iter::from_fn(|| self.worker.poll_handover()).count()
+    }
+
     /// What the publisher would send next: packets of one frame, protected.
     pub fn publish(&mut self, packets: u64) -> Vec<Vec<u8>> {
         self.frame(packets, false)
     }
 
     fn frame(&mut self, packets: u64, keyframe: bool) -> Vec<Vec<u8>> {
+        self.now += FRAME_INTERVAL;
         for part in 0..packets {
             let mut payload = vec![0x5A; VIDEO_PAYLOAD];
             // RFC 7741 §4.2: start of a frame; the first byte of the frame says whether it is a keyframe.
@@ -198,7 +241,22 @@ impl Room {
             self.sequence += 1;
             self.publisher.write(SSRC, packet, self.now);
         }
-        std::mem::take(&mut self.publisher.out)
+        let Self {
+            worker,
+            outbox,
+            now,
+            publisher,
+            ..
+        } = self;
+        let all = std::mem::take(&mut publisher.out);
+        let (frame, others): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|datagram| Demux::of(datagram) == Demux::Rtp);
+        // Connectivity checks and reports go on meanwhile, and are nobody's to measure.
+        for datagram in others {
+            answer(worker, outbox, *now, publisher, &datagram);
+        }
+        frame
     }
 
     /// The worker takes a frame of so many packets; nothing is forwarded yet.
@@ -225,10 +283,16 @@ impl Room {
             .handle_datagram(self.now, from, datagram, &mut self.outbox);
     }
 
-    /// The worker forwards what it has.
+    /// The worker forwards what it has, and nobody hears what else it says.
     pub fn flush(&mut self) {
-        self.worker.flush(self.now, &mut self.outbox);
+        self.forward();
         self.drain();
+    }
+
+    /// The worker forwards what it has.
+    pub fn forward(&mut self) {
+        self.worker.flush(self.now, &mut self.outbox);
+        self.worker.end_turn(self.now, self.now);
     }
 
     /// Sends a frame of which every talking viewer misses each `every`th packet. Returns the RTCP by which they say so;
@@ -237,48 +301,78 @@ impl Room {
     /// # Panics
     /// When a viewer doesn't ask for what it lacks.
     pub fn lose(&mut self, packets: u64, every: usize) -> Vec<(Path, Vec<u8>)> {
+        let sent = self.send_kept(packets);
+        for viewer in &mut self.talking {
+            deliver(&sent, viewer, self.now, |number| (number + 1) % every != 0);
+        }
+        let asked = self.collect_rtcp(NACK_AFTER, |_, _| {});
+        for viewer in &mut self.talking {
+            // They come late, so that it doesn't ask again.
+            deliver(&sent, viewer, self.now, |number| (number + 1) % every == 0);
+        }
+        asked
+    }
+
+    /// Sends a frame to talking viewers. Returns what they report of it: RR, and transport-wide feedback.
+    ///
+    /// # Panics
+    /// When a viewer has nothing to report.
+    pub fn report(&mut self, packets: u64) -> Vec<(Path, Vec<u8>)> {
+        let sent = self.send_kept(packets);
+        for viewer in &mut self.talking {
+            deliver(&sent, viewer, self.now, |_| true);
+        }
+        self.collect_rtcp(REPORT_AFTER, |_, _| {})
+    }
+
+    /// What talking viewers send when each wants a keyframe.
+    ///
+    /// # Panics
+    /// When a viewer doesn't ask.
+    pub fn plead(&mut self) -> Vec<(Path, Vec<u8>)> {
+        self.collect_rtcp(Duration::ZERO, |viewer, now| {
+            let number = u32::try_from(viewer.session.0 - 1).expect("few viewers");
+            viewer.request_keyframe(route(number, viewer.session).ssrc, now);
+        })
+    }
+
+    fn send_kept(&mut self, packets: u64) -> Vec<(Path, Vec<u8>)> {
         self.push_burst(packets);
         self.outbox.keeps = true;
         self.flush();
         self.outbox.keeps = false;
-        let sent = std::mem::take(&mut self.outbox.sent);
-        let mut talking = std::mem::take(&mut self.talking);
-        let mut asked = Vec::new();
-        for viewer in &mut talking {
-            deliver(&sent, viewer, self.now, |number| (number + 1) % every != 0);
-        }
-        self.wait(NACK_AFTER);
-        for viewer in &mut talking {
-            viewer.tick(self.now);
+        std::mem::take(&mut self.outbox.sent)
+    }
+
+    /// What talking viewers send within `time` after `act`. Connectivity checks go on meanwhile.
+    fn collect_rtcp(&mut self, time: Duration, act: impl Fn(&mut Client, Instant)) -> Vec<(Path, Vec<u8>)> {
+        self.wait(time);
+        let Self {
+            worker,
+            outbox,
+            now,
+            talking,
+            ..
+        } = self;
+        let mut said = Vec::new();
+        for viewer in talking {
+            act(viewer, *now);
+            viewer.tick(*now);
             let from = Path {
                 socket: 0,
                 remote: viewer.addr,
             };
-            let before = asked.len();
+            let before = said.len();
             for datagram in std::mem::take(&mut viewer.out) {
                 if Demux::of(&datagram) == Demux::Rtcp {
-                    asked.push((from, datagram));
+                    said.push((from, datagram));
                 } else {
-                    self.answer(viewer, from, &datagram);
+                    answer(worker, outbox, *now, viewer, &datagram);
                 }
             }
-            assert!(asked.len() > before, "a viewer that misses nothing");
-            // They come late, so that it doesn't ask again.
-            deliver(&sent, viewer, self.now, |number| (number + 1) % every == 0);
+            assert!(said.len() > before, "a viewer that says nothing");
         }
-        self.talking = talking;
-        asked
-    }
-
-    /// Connectivity checks go on meanwhile.
-    fn answer(&mut self, viewer: &mut Client, from: Path, datagram: &[u8]) {
-        self.outbox.keeps = true;
-        self.worker
-            .handle_datagram(self.now, from, datagram, &mut self.outbox);
-        self.outbox.keeps = false;
-        for (_, answer) in std::mem::take(&mut self.outbox.sent) {
-            viewer.receive(SERVER, &answer, self.now);
-        }
+        said
     }
 
     /// Where the viewers are.
@@ -290,6 +384,20 @@ impl Room {
     /// Lets time pass, so that what is old is forgotten.
     pub fn wait(&mut self, time: Duration) {
         self.now += time;
+    }
+}
+
+/// Connectivity checks and the like: the worker takes one and the client what is said to it.
+fn answer(worker: &mut Worker, outbox: &mut Outbox, now: Instant, client: &mut Client, datagram: &[u8]) {
+    let from = Path {
+        socket: 0,
+        remote: client.addr,
+    };
+    outbox.keeps = true;
+    worker.handle_datagram(now, from, datagram, outbox);
+    outbox.keeps = false;
+    for (_, answer) in std::mem::take(&mut outbox.sent) {
+        client.receive(SERVER, &answer, now);
     }
 }
 

@@ -15,19 +15,19 @@ fn allocations(viewers: u32) -> (u64, u64) {
         room.push_burst(BURST);
         room.flush();
     }
-    let (mut taken, mut forwarded) = (0, 0);
-    let before = room.outbox.datagrams;
+    let (mut taken, mut forwarded, mut sent) = (0, 0, 0);
     for _ in 0..BURSTS {
         let datagrams = room.publish(BURST);
         taken += measure(|| room.take(&datagrams)).count_total;
+        let before = room.outbox.datagrams;
         forwarded += measure(|| room.flush()).count_total;
+        sent += room.outbox.datagrams - before;
     }
-    let sent = room.outbox.datagrams - before;
-    assert_eq!(
-        sent,
-        u64::from(BURSTS) * BURST * u64::from(viewers),
-        "everybody got everything"
-    );
+    let media = u64::from(BURSTS) * BURST * u64::from(viewers);
+    assert!(sent >= media, "everybody got everything: {sent} of {media}");
+    // The bursts are three seconds' worth.
+    let reports = 2 * u64::from(viewers);
+    assert!(sent <= media + reports, "and nothing else but sender reports");
     (taken, forwarded)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use metrics::{Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-use weever_proto::{Role, WorkerStats};
+use weever_proto::{DELAY_BUCKETS_US, Role, WorkerStats};
 
 use crate::names::RoomName;
 use crate::rooms::Notice;
@@ -26,9 +26,18 @@ pub struct Metrics {
 /// Counters of a worker: name, help, value.
 type Counter = (&'static str, &'static str, fn(&WorkerStats) -> u64);
 /// Gauges of a worker: name, help, value.
-type Gauge = (&'static str, &'static str, fn(&WorkerStats) -> u32);
+type Gauge = (&'static str, &'static str, fn(&WorkerStats) -> f64);
+/// What is worked out from a worker's last two reports: name, help, value.
+type Rate = (&'static str, &'static str, fn(&Since) -> f64);
 
-const WORKER_COUNTERS: [Counter; 8] = [
+/// What a worker did between two reports.
+struct Since {
+    packets: f64,
+    sends: f64,
+    cpu_seconds: f64,
+}
+
+const WORKER_COUNTERS: [Counter; 9] = [
     ("weever_packets_received_total", "Datagrams received.", |s| {
         s.packets_in
     }),
@@ -57,19 +66,49 @@ const WORKER_COUNTERS: [Counter; 8] = [
         "Keyframes asked of publishers.",
         |s| s.keyframe_requests,
     ),
+    (
+        "weever_sessions_refused_total",
+        "Sessions that a worker did not let in.",
+        |s| s.refused,
+    ),
 ];
 
-const WORKER_GAUGES: [Gauge; 3] = [
-    ("weever_sessions", "Sessions of a worker.", |s| s.sessions),
+const WORKER_GAUGES: [Gauge; 5] = [
+    ("weever_sessions", "Sessions of a worker.", |s| s.sessions.into()),
     (
         "weever_tracks",
         "Tracks that a worker receives or follows.",
-        |s| s.tracks,
+        |s| s.tracks.into(),
     ),
     ("weever_routes", "Tracks on their way to subscribers.", |s| {
-        s.routes
+        s.routes.into()
     }),
+    (
+        "weever_worker_load_ratio",
+        "Share of its core that a worker uses, smoothed over half a second.",
+        |s| f64::from(s.load_permille) / 1e3,
+    ),
+    (
+        "weever_egress_window_seconds",
+        "How long packets wait for others of their frame.",
+        |s| f64::from(s.egress_window_us) / 1e6,
+    ),
 ];
+
+const WORKER_RATES: [Rate; 2] = [
+    (
+        "weever_burst_packets",
+        "Media packets in one send, on average over the last second.",
+        |since| since.packets / since.sends.max(1.0),
+    ),
+    (
+        "weever_packet_cpu_seconds",
+        "CPU time of a worker for each packet that it sent in the last second.",
+        |since| since.cpu_seconds / since.packets.max(1.0),
+    ),
+];
+
+const DELAY: &str = "weever_forwarding_delay_seconds";
 
 impl Metrics {
     /// `pod` labels the peer counts.
@@ -104,7 +143,35 @@ impl Metrics {
                 );
             }
         }
+        self.render_delays(&mut text);
         text
+    }
+
+    /// Counted where the packets are, so that there is nothing to be observed here.
+    fn render_delays(&self, text: &mut String) {
+        let Ok(known) = self.workers.lock() else { return };
+        let _ = writeln!(
+            text,
+            "# HELP {DELAY} From the arrival of a burst's first packet to the sending of its last copy.\n\
+             # TYPE {DELAY} histogram"
+        );
+        for (shard, workers) in known.iter() {
+            for stats in workers {
+                let labels = format!("shard=\"{}\",worker=\"{}\"", quoted(shard), stats.worker.0);
+                let mut total = 0;
+                for (bound, count) in DELAY_BUCKETS_US.iter().zip(&stats.delays) {
+                    total += count;
+                    let le = f64::from(*bound) / 1e6;
+                    let _ = writeln!(text, "{DELAY}_bucket{{{labels},le=\"{le}\"}} {total}");
+                }
+                let total: u64 = stats.delays.iter().sum();
+                #[allow(clippy::cast_precision_loss)]
+                let sum = stats.delay_sum_us as f64 / 1e6;
+                let _ = writeln!(text, "{DELAY}_bucket{{{labels},le=\"+Inf\"}} {total}");
+                let _ = writeln!(text, "{DELAY}_sum{{{labels}}} {sum}");
+                let _ = writeln!(text, "{DELAY}_count{{{labels}}} {total}");
+            }
+        }
     }
 
     fn describe_gauge(&self, name: &'static str, help: &'static str) {
@@ -159,10 +226,16 @@ impl Metrics {
 
     /// What a data plane's workers say of themselves.
     pub fn set_workers(&self, shard: &str, workers: &[WorkerStats]) {
-        if let Ok(mut known) = self.workers.lock() {
-            known.insert(shard.to_owned(), workers.to_vec());
-        }
+        let before = self
+            .workers
+            .lock()
+            .ok()
+            .and_then(|mut known| known.insert(shard.to_owned(), workers.to_vec()))
+            .unwrap_or_default();
         for stats in workers {
+            if let Some(before) = before.iter().find(|before| before.worker == stats.worker) {
+                self.set_rates(shard, stats, &Since::between(before, stats));
+            }
             let labels = || worker_labels(shard, stats);
             for (name, help, value) in WORKER_COUNTERS {
                 self.describe_counter(name, help);
@@ -190,7 +263,16 @@ impl Metrics {
         }
     }
 
-    fn set_gauges(&self, shard: &str, stats: &WorkerStats, of: impl Fn(fn(&WorkerStats) -> u32) -> u32) {
+    fn set_rates(&self, shard: &str, stats: &WorkerStats, since: &Since) {
+        for (name, help, value) in WORKER_RATES {
+            self.describe_gauge(name, help);
+            self.recorder
+                .register_gauge(&Key::from_parts(name, worker_labels(shard, stats)), &META)
+                .set(value(since));
+        }
+    }
+
+    fn set_gauges(&self, shard: &str, stats: &WorkerStats, of: impl Fn(fn(&WorkerStats) -> f64) -> f64) {
         for (name, help, value) in WORKER_GAUGES {
             self.describe_gauge(name, help);
             self.recorder
@@ -220,7 +302,20 @@ impl Metrics {
         self.set_resident_memory(shard, 0);
         let gone = self.workers.lock().ok().and_then(|mut known| known.remove(shard));
         for stats in gone.iter().flatten() {
-            self.set_gauges(shard, stats, |_| 0);
+            self.set_gauges(shard, stats, |_| 0.0);
+            self.set_rates(shard, stats, &Since::between(stats, stats));
+        }
+    }
+}
+
+impl Since {
+    #[allow(clippy::cast_precision_loss)]
+    fn between(before: &WorkerStats, after: &WorkerStats) -> Self {
+        let more = |of: fn(&WorkerStats) -> u64| of(after).saturating_sub(of(before)) as f64;
+        Self {
+            packets: more(|stats| stats.packets_out),
+            sends: more(|stats| stats.sends),
+            cpu_seconds: more(|stats| stats.cpu_ns) / 1e9,
         }
     }
 }
@@ -260,6 +355,11 @@ mod tests {
             rtx_packets: 5,
             nacked_packets: 6,
             keyframe_requests: 1,
+            refused: 3,
+            load_permille: 620,
+            egress_window_us: 2750,
+            delays: vec![9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 1],
+            delay_sum_us: 1_230_000,
             cpu_ns: 2_500_000_000,
             drops: vec![("unknown-address".into(), 4)],
             io: "uring".into(),
@@ -282,12 +382,32 @@ mod tests {
         metrics.set_workers("one", &[worker()]);
         metrics.set_workers("one", &[worker()]);
         metrics.set_resident_memory("one", 64 << 20);
+        metrics.set_workers(
+            "one",
+            &[WorkerStats {
+                packets_out: 12_900,
+                sends: 1000,
+                cpu_ns: 2_500_900_000,
+                ..worker()
+            }],
+        );
         let labels = "{shard=\"one\",worker=\"3\",io=\"uring\"";
         let has = |text: &str, line: String| assert!(text.lines().any(|one| one == line), "{line}\n{text}");
         let text = metrics.render(&[]);
-        has(&text, format!("weever_packets_sent_total{labels}}} 12000"));
+        has(&text, format!("weever_packets_sent_total{labels}}} 12900"));
         has(&text, format!("weever_sessions{labels}}} 7"));
-        has(&text, format!("weever_worker_cpu_seconds{labels}}} 2.5"));
+        has(&text, format!("weever_worker_cpu_seconds{labels}}} 2.5009"));
+        has(&text, format!("weever_worker_load_ratio{labels}}} 0.62"));
+        has(&text, format!("weever_egress_window_seconds{labels}}} 0.00275"));
+        has(&text, format!("weever_burst_packets{labels}}} 9"));
+        has(&text, format!("weever_packet_cpu_seconds{labels}}} 0.000001"));
+        let delay = "weever_forwarding_delay_seconds";
+        let of_worker = "{shard=\"one\",worker=\"3\"";
+        has(&text, format!("{delay}_bucket{of_worker},le=\"0.00025\"}} 17"));
+        has(&text, format!("{delay}_bucket{of_worker},le=\"0.5\"}} 45"));
+        has(&text, format!("{delay}_bucket{of_worker},le=\"+Inf\"}} 46"));
+        has(&text, format!("{delay}_count{of_worker}}} 46"));
+        has(&text, format!("{delay}_sum{of_worker}}} 1.23"));
         let memory = |bytes| format!("weever_shard_resident_memory_bytes{{shard=\"one\"}} {bytes}");
         has(&text, memory(64 << 20));
         has(
@@ -299,6 +419,8 @@ mod tests {
         let text = metrics.render(&[]);
         has(&text, format!("weever_sessions{labels}}} 0"));
         has(&text, memory(0));
-        has(&text, format!("weever_packets_sent_total{labels}}} 12000"));
+        has(&text, format!("weever_burst_packets{labels}}} 0"));
+        has(&text, format!("weever_packets_sent_total{labels}}} 12900"));
+        assert!(!text.contains("_bucket{shard"));
     }
 }

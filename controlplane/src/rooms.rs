@@ -134,6 +134,7 @@ impl Rooms {
             Action::Snapshot { shard, session } => self.adopt(now, shard, *session, effects),
             Action::SnapshotEnd { shard } => self.snapshot_end(now, shard, effects),
             Action::ShardDown { shard } => self.shard_down(now, shard),
+            Action::Loads { shard, permille } => self.measured(shard, permille),
             Action::Event { shard, event } => self.event(now, shard, event, effects),
             Action::Drain => self.draining = true,
             Action::Tick => self.tick(now, effects),

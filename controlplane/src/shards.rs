@@ -272,7 +272,11 @@ impl Connection {
             } => {
                 self.metrics.set_workers(name, &workers);
                 self.metrics.set_resident_memory(name, resident_memory);
-                return Ok(());
+                let permille = workers
+                    .iter()
+                    .map(|stats| (stats.worker, stats.load_permille))
+                    .collect();
+                Action::Loads { shard, permille }
             }
             FromShard::Pong(_) => return Ok(()),
             FromShard::Event(event) => Action::Event { shard, event },

@@ -1,6 +1,6 @@
 //! What a data plane is told at its start.
 
-use std::{net::IpAddr, num::NonZeroUsize, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{net::IpAddr, num::NonZeroUsize, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
 
 use tracing_subscriber::EnvFilter;
 use weever_proto::limits::{MAX_NAME, MAX_WORKERS};
@@ -26,6 +26,8 @@ pub struct Settings {
     pub io: IoChoice,
     /// Sessions in all; more are refused.
     pub max_sessions: u32,
+    /// How long a packet may wait for others of its frame when the core is busy; at most 50 ms.
+    pub egress_window_max: Duration,
 }
 
 /// A program's settings and what else its command line says.
@@ -53,6 +55,9 @@ const fn setting(
         secret: false,
     }
 }
+
+/// More would be heard as a delay of its own.
+const MAX_EGRESS_WINDOW_MS: u64 = 50;
 
 const MEDIA: &str = "Media";
 const PROCESS: &str = "Process";
@@ -100,6 +105,13 @@ pub const SETTINGS: &[Setting] = &[
         "N",
         Some("20000"),
         "Sessions beyond this are refused.",
+    ),
+    setting(
+        MEDIA,
+        "egress-window-max",
+        "MS",
+        Some("5"),
+        "How long a packet may wait for others of its frame when a core is busy, 0 to 50; on a calm one none waits.",
     ),
     setting(
         PROCESS,
@@ -179,6 +191,10 @@ impl Settings {
                 _ => Err("auto, uring or syscalls"),
             }),
             max_sessions: take.parse("max-sessions"),
+            egress_window_max: take.parse_with("egress-window-max", |text| match text.parse() {
+                Ok(ms @ 0..=MAX_EGRESS_WINDOW_MS) => Ok(Duration::from_millis(ms)),
+                _ => Err(format!("0 to {MAX_EGRESS_WINDOW_MS} milliseconds")),
+            }),
         };
         if settings.udp_host.iter().any(IpAddr::is_unspecified) {
             take.reject(
@@ -250,6 +266,7 @@ mod tests {
             (settings.name.as_str(), settings.max_sessions),
             ("dataplane", 20_000)
         );
+        assert_eq!(settings.egress_window_max, Duration::from_millis(5));
         assert!(settings.udp_host.is_empty() && settings.public_ip.is_empty());
         assert_eq!(log, "info");
     }

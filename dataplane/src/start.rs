@@ -77,6 +77,7 @@ pub async fn serve(settings: &Settings, stop: impl Future<Output = ()>) -> Resul
                 id: worker.id,
                 identity: Arc::clone(&identity),
                 max_sessions: settings.max_sessions as usize,
+                egress_window_max: settings.egress_window_max,
             },
             sockets,
             io: settings.io,
@@ -212,6 +213,7 @@ mod tests {
             public_ip: Vec::new(),
             io: IoChoice::Syscalls,
             max_sessions: 10,
+            egress_window_max: std::time::Duration::from_millis(5),
         }
     }
 

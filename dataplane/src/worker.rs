@@ -209,8 +209,12 @@ impl Turn {
                 mailbox.hand_over(handover)?;
             }
         }
+        worker.end_turn(now, Instant::now());
         Ok(
-            match (stop, datagrams >= DATAGRAMS_A_TURN || !mailbox.is_empty()) {
+            match (
+                stop,
+                datagrams >= DATAGRAMS_A_TURN || !mailbox.is_empty() || worker.is_behind(),
+            ) {
                 (true, _) => Left::Stop,
                 (false, true) => Left::More,
                 (false, false) => Left::Nothing,

@@ -643,7 +643,12 @@ impl From<WorkerStats> for wire::WorkerStats {
             rtx_packets: w.rtx_packets,
             nacked_packets: w.nacked_packets,
             keyframe_requests: w.keyframe_requests,
+            refused: w.refused,
             cpu_ns: w.cpu_ns,
+            load_permille: w.load_permille,
+            egress_window_us: w.egress_window_us,
+            delays: w.delays,
+            delay_sum_us: w.delay_sum_us,
             drops: w
                 .drops
                 .into_iter()
@@ -658,6 +663,7 @@ impl TryFrom<wire::WorkerStats> for WorkerStats {
     type Error = Invalid;
     fn try_from(w: wire::WorkerStats) -> Result<Self> {
         count("worker_stats.drops", &w.drops, limits::MAX_DROP_REASONS)?;
+        count("worker_stats.delays", &w.delays, limits::MAX_DELAY_BUCKETS)?;
         Ok(Self {
             worker: worker(w.worker)?,
             sessions: w.sessions,
@@ -671,7 +677,12 @@ impl TryFrom<wire::WorkerStats> for WorkerStats {
             rtx_packets: w.rtx_packets,
             nacked_packets: w.nacked_packets,
             keyframe_requests: w.keyframe_requests,
+            refused: w.refused,
             cpu_ns: w.cpu_ns,
+            load_permille: w.load_permille,
+            egress_window_us: w.egress_window_us,
+            delays: w.delays,
+            delay_sum_us: w.delay_sum_us,
             drops: each(w.drops, |d| {
                 Ok((text("drop.reason", d.reason, 1, limits::MAX_NAME)?, d.count))
             })?,

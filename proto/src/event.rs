@@ -134,6 +134,11 @@ pub struct SessionSnapshot {
     pub age_ms: u64,
 }
 
+/// Upper bounds of [`WorkerStats::delays`], microseconds. Either side may be newer, so they never change.
+pub const DELAY_BUCKETS_US: [u32; 11] = [
+    100, 250, 500, 1000, 2500, 5000, 10_000, 20_000, 50_000, 100_000, 500_000,
+];
+
 /// Counters of one worker, absolute since the data plane started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -152,8 +157,19 @@ pub struct WorkerStats {
     pub nacked_packets: u64,
     /// Sent to publishers.
     pub keyframe_requests: u64,
+    /// Sessions that were not let in.
+    pub refused: u64,
     /// CPU time of the worker's thread.
     pub cpu_ns: u64,
+    /// Share of its core that the worker used of late, thousandths.
+    pub load_permille: u32,
+    /// How long packets wait for others of their frame, microseconds.
+    pub egress_window_us: u32,
+    /// Bursts by the delay from the arrival of their first packet to the sending of their last copy: one count for each
+    /// of [`DELAY_BUCKETS_US`], and one for what took longer.
+    pub delays: Vec<u64>,
+    /// Of all of them, microseconds.
+    pub delay_sum_us: u64,
     /// Datagrams and packets dropped, by reason.
     pub drops: Vec<(String, u64)>,
     /// `uring` or `syscalls`.

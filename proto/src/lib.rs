@@ -20,7 +20,9 @@ mod session;
 mod shard;
 
 pub use command::{Command, ToShard};
-pub use event::{CloseReason, Event, FromShard, Refusal, SessionSnapshot, TrackStats, WorkerStats};
+pub use event::{
+    CloseReason, DELAY_BUCKETS_US, Event, FromShard, Refusal, SessionSnapshot, TrackStats, WorkerStats,
+};
 pub use frame::{ControlCodec, FrameError, ShardCodec};
 pub use ids::{RouteId, SessionId, TrackId, WorkerId};
 pub use session::{

@@ -36,5 +36,7 @@ pub const MAX_WORKERS: usize = 256;
 pub const MAX_CANDIDATES: usize = 32;
 /// Track statistics in one [`crate::FromShard::Stats`].
 pub const MAX_TRACK_STATS: usize = 8192;
+/// Counts of a worker's delay histogram.
+pub const MAX_DELAY_BUCKETS: usize = 32;
 /// Drop reasons that a worker reports.
 pub const MAX_DROP_REASONS: usize = 64;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use weever_proto::{Command, Event, Hello, Role, SessionSnapshot, TrackId};
+use weever_proto::{Command, Event, Hello, Role, SessionSnapshot, TrackId, WorkerId};
 
 use crate::names::{FullId, RoomName};
 use crate::sdp::Description;
@@ -130,6 +130,13 @@ pub enum Action {
     ShardDown {
         /// Which.
         shard: ShardId,
+    },
+    /// What a data plane measured of its workers.
+    Loads {
+        /// Its connection.
+        shard: ShardId,
+        /// Share of its core that each uses, thousandths.
+        permille: Vec<(WorkerId, u32)>,
     },
     /// Something happened to a session of a data plane.
     Event {

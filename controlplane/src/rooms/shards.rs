@@ -14,6 +14,11 @@ use super::{Rooms, Tell, command};
 const GRACE: Duration = Duration::from_secs(1);
 /// Sessions of one room on one worker before the next worker is used.
 const ROOM_BUDGET: usize = 2000;
+/// Of a core, thousandths: a worker that uses more gets nobody else while another has room. What is left is for its
+/// viewers' joins and retransmissions.
+const SPILL: u32 = 800;
+/// Loads that differ by less are alike, and the number of sessions decides.
+const STEP: u32 = 100;
 
 /// A data plane's connection.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(super) struct Shard {
     lost: Option<Instant>,
     /// Sessions on each worker.
     load: BTreeMap<WorkerId, usize>,
+    /// Share of its core that each worker uses, thousandths, as it said last.
+    permille: BTreeMap<WorkerId, u32>,
     /// Sessions that it was told to close and has not said to be closed: the command may be lost with the connection.
     closing: BTreeSet<SessionId>,
 }
@@ -106,9 +113,17 @@ impl Rooms {
                 ready: false,
                 lost: None,
                 load,
+                permille: BTreeMap::new(),
                 closing,
             },
         );
+    }
+
+    pub(super) fn measured(&mut self, id: ShardId, permille: Vec<(WorkerId, u32)>) {
+        if let Some(shard) = self.shards.get_mut(&id) {
+            let whole = |(worker, permille): (WorkerId, u32)| (worker, permille.min(1000));
+            shard.permille = permille.into_iter().map(whole).collect();
+        }
     }
 
     /// Takes over a session that the data plane holds.
@@ -267,7 +282,7 @@ impl Rooms {
     }
 
     /// Where a new session of a room goes: to the data plane that has the room, on the worker that has most of it until
-    /// its budget is used; tracks don't cross data planes.
+    /// its budget or its core is used, then on the one with the most room; tracks don't cross data planes.
     pub(super) fn place(&self, room: &crate::names::RoomName) -> Option<(ShardId, WorkerId)> {
         let budget = if self.config.room_budget == 0 {
             ROOM_BUDGET
@@ -290,26 +305,26 @@ impl Rooms {
             Some(home) => takes(&home).then_some(home)?,
             None => self.least_loaded()?,
         };
-        let workers = &self.shards.get(&shard)?.hello.workers;
+        let held = self.shards.get(&shard)?;
+        let workers = &held.hello.workers;
+        let permille = |id: &WorkerId| held.permille.get(id).copied().unwrap_or(0);
         let used = |worker: &WorkerId| here.get(&(shard, *worker)).copied().unwrap_or(0);
         let ids = || workers.iter().map(|worker| worker.id);
         let fullest = ids()
-            .filter(|id| (1..budget).contains(&used(id)))
+            .filter(|id| (1..budget).contains(&used(id)) && permille(id) < SPILL)
             .max_by_key(used);
-        let load = |id: &WorkerId| {
-            self.shards
-                .get(&shard)
-                .and_then(|s| s.load.get(id))
-                .copied()
-                .unwrap_or(0)
-        };
+        let load = |id: &WorkerId| (permille(id) / STEP, held.load.get(id).copied().unwrap_or(0));
         let worker = fullest.or_else(|| ids().min_by_key(load))?;
         Some((shard, worker))
     }
 
     fn least_loaded(&self) -> Option<ShardId> {
         let open = self.shards.iter().filter(|(_, shard)| shard.takes_sessions());
-        open.min_by_key(|(_, shard)| shard.load.values().sum::<usize>())
-            .map(|(id, _)| *id)
+        open.min_by_key(|(_, shard)| {
+            let workers = u32::try_from(shard.hello.workers.len().max(1)).unwrap_or(u32::MAX);
+            let permille = shard.permille.values().sum::<u32>() / workers;
+            (permille / STEP, shard.load.values().sum::<usize>())
+        })
+        .map(|(id, _)| *id)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weever_controlplane::names::RoomName;
 use weever_controlplane::rooms::{Action, Notice, Reply, RoomsConfig};
 use weever_controlplane::sdp::Description;
-use weever_proto::{Codec, DtlsRole, Event, Kind, Refusal, Role, limits};
+use weever_proto::{Codec, DtlsRole, Event, Kind, Refusal, Role, WorkerId, limits};
 
 use crate::bench::{Bench, id, room};
 use crate::offers;
@@ -276,6 +276,34 @@ fn a_room_stays_on_its_worker_until_the_budget_is_used() {
     assert!(bench.rooms.sessions(bench.now, &other).is_none());
     let infos = bench.rooms.sessions(bench.now, &room()).unwrap();
     assert_eq!(infos[0].tracks, [("audio0".to_owned(), "opus".to_owned())]);
+}
+
+#[test]
+fn a_room_leaves_a_worker_whose_core_is_used() {
+    let mut bench = Bench::with(RoomsConfig::default(), 3);
+    let enter = |bench: &mut Bench, name: &str| {
+        let (session, ..) = bench.enter(Role::Publisher, name, &offers::speaker());
+        bench.held[&session].spec.worker
+    };
+    let first = enter(&mut bench, "a");
+    assert_eq!(enter(&mut bench, "b"), first);
+    let shard = bench.shard;
+    let loads = |busy: u32, others: u32| {
+        let of = |n| (WorkerId(n), if WorkerId(n) == first { busy } else { others });
+        Action::Loads {
+            shard,
+            permille: (0..3).map(of).collect(),
+        }
+    };
+    bench.act(loads(810, 300));
+    let second = enter(&mut bench, "c");
+    assert_ne!(second, first);
+    assert_eq!(enter(&mut bench, "d"), second, "where the room is already");
+    // All are used: the one with the most room.
+    bench.act(loads(850, 990));
+    assert_eq!(enter(&mut bench, "e"), first);
+    bench.act(loads(100, 100));
+    assert_eq!(enter(&mut bench, "f"), first);
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub enum DropReason {
     UnknownAddress,
     /// DTLS that the session's association refused.
     Dtls,
+    /// DTLS of a handshake when too many are going on; the client sends it again.
+    HandshakeBacklog,
     /// RTP that doesn't parse.
     RtpMalformed,
     /// SRTP that was not accepted: unknown stream, replayed, or not authentic.
@@ -55,13 +57,14 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NotOurs,
         Self::StunMalformed,
         Self::StunUnknownUser,
         Self::StunIntegrity,
         Self::UnknownAddress,
         Self::Dtls,
+        Self::HandshakeBacklog,
         Self::RtpMalformed,
         Self::RtpRejected,
         Self::NoKeys,
@@ -89,6 +92,7 @@ impl DropReason {
             Self::StunIntegrity => "stun_integrity",
             Self::UnknownAddress => "unknown_address",
             Self::Dtls => "dtls",
+            Self::HandshakeBacklog => "handshake_backlog",
             Self::RtpMalformed => "rtp_malformed",
             Self::RtpRejected => "rtp_rejected",
             Self::NoKeys => "no_keys",

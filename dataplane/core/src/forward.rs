@@ -2,12 +2,14 @@
 //! viewer and burst.
 
 mod burst;
+mod padding;
 mod report;
 mod rewrite;
 mod rtx;
 
 pub(crate) use burst::forward_burst;
-pub(crate) use report::send_reports;
+pub(crate) use padding::equalise;
+pub(crate) use report::send_report;
 pub(crate) use rewrite::{Parked, Route, Stream};
 pub(crate) use rtx::{RtxBudget, resend};
 

@@ -9,13 +9,16 @@
 //! 1. [`Worker::handle_datagram`], [`Worker::handle_command`], [`Worker::handle_handover`], any number, in any order;
 //! 2. [`Worker::handle_timeout`] when [`Worker::poll_timeout`] has come;
 //! 3. [`Worker::flush`], which sends the bursts that have gathered;
-//! 4. [`Worker::poll_event`] and [`Worker::poll_handover`] until both are empty.
+//! 4. [`Worker::poll_event`] and [`Worker::poll_handover`] until both are empty;
+//! 5. [`Worker::end_turn`], once the sends are with the kernel: from the time that turns take follows how long packets
+//!    wait for others, and whom there is still room for.
 //!
 //! What is to be sent leaves through the caller's [`Egress`] during any of the first three.
 
 #![forbid(unsafe_code)]
 
 mod crypto;
+mod delay;
 mod demux;
 mod drops;
 mod egress;
@@ -23,6 +26,7 @@ mod feedback;
 mod forward;
 mod handover;
 mod ice;
+mod load;
 mod packet;
 #[doc(hidden)]
 pub mod probe;

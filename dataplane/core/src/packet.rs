@@ -17,7 +17,30 @@ pub(crate) struct Packet {
     pub(crate) keyframe: bool,
     /// Header extensions that travel with the media.
     pub(crate) extensions: Extensions,
+    /// With `padding`.
     pub(crate) payload: Arc<[u8]>,
+    /// Bytes at the end of the payload that mean nothing (RFC 3550 §5.1).
+    pub(crate) padding: u8,
+}
+
+impl Packet {
+    /// The payload without padding.
+    pub(crate) fn media(&self) -> &[u8] {
+        let end = self.payload.len().saturating_sub(usize::from(self.padding));
+        self.payload.get(..end).unwrap_or_default()
+    }
+
+    /// Pads the payload to `len` bytes; not if that takes more than 255, or if it is padded already.
+    pub(crate) fn pad_to(&mut self, len: usize) {
+        let missing = len.saturating_sub(self.payload.len());
+        let (Ok(count @ 1..), 0) = (u8::try_from(missing), self.padding) else {
+            return;
+        };
+        let zeros = std::iter::repeat_n(0, missing - 1);
+        let padded = self.payload.iter().copied().chain(zeros).chain([count]);
+        self.payload = padded.collect();
+        self.padding = count;
+    }
 }
 
 /// Largest payload that is forwarded, bytes: what an Ethernet frame carries.
@@ -88,6 +111,14 @@ impl Extensions {
                 len: u8::try_from(used).unwrap_or(0),
                 bytes: inline,
             },
+        }
+    }
+
+    /// Bytes of all, two for each that say what it is.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Inline { len, .. } => usize::from(*len),
+            Self::Shared(bytes) => bytes.len(),
         }
     }
 

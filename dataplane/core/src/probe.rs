@@ -34,6 +34,7 @@ impl HeaderRewrite {
             keyframe: spec.kind == Kind::Video,
             extensions: Extensions::default(),
             payload: Arc::from([0; 1150]),
+            padding: 0,
         };
         let mut route = Route::new(spec, 0, 0, now);
         route.admit(&packet, now);

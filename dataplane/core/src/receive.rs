@@ -217,6 +217,7 @@ impl Receiver {
             keyframe: keyframe_start(payload_type.codec, &rtp.payload),
             extensions: std::mem::take(&mut self.current),
             payload: rtp.payload,
+            padding: 0,
         };
         Some((index, packet))
     }

@@ -45,6 +45,8 @@ pub(crate) struct Session {
     /// Last valid check or authentic media.
     pub(crate) heard: Instant,
     pub(crate) silent: bool,
+    /// Datagrams of its handshake that wait to be looked at.
+    pub(crate) handshakes_waiting: u8,
     pub(crate) connected: bool,
     pub(crate) channel_open: bool,
     pub(crate) outbox: VecDeque<String>,
@@ -90,6 +92,7 @@ impl Session {
             consented: None,
             heard: now,
             silent: false,
+            handshakes_waiting: 0,
             connected: false,
             channel_open: false,
             outbox: VecDeque::new(),

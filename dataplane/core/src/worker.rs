@@ -5,13 +5,14 @@
 mod commands;
 mod datagrams;
 mod fanout;
+mod handshakes;
 mod happenings;
 mod siblings;
 mod timers;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -19,12 +20,15 @@ use weever_proto::{
     Command, Event, Kind, SessionId, SessionSnapshot, TrackId, TrackStats, WorkerId, WorkerStats,
 };
 
+use self::handshakes::Handshakes;
 use crate::crypto::Identity;
+use crate::delay::Delays;
 use crate::demux::{Demux, SessionKey};
 use crate::drops::{DropReason, Drops};
 use crate::egress::{Egress, Path};
 use crate::forward::{Sender, Sent};
 use crate::handover::Handover;
+use crate::load::Load;
 use crate::session::{Media, Session};
 use crate::timer::TimerWheel;
 use crate::track::{Origin, Track, TrackKey};
@@ -38,6 +42,8 @@ pub struct WorkerConfig {
     pub identity: Arc<Identity>,
     /// Sessions beyond this are refused.
     pub max_sessions: usize,
+    /// How long a packet may wait for others of its frame when the core is busy. On a calm one nothing waits.
+    pub egress_window_max: Duration,
 }
 
 /// Sessions, tracks and routes of one core. Single-threaded; see the crate's documentation for the contract.
@@ -55,13 +61,20 @@ pub struct Worker {
     ripe: Vec<TrackKey>,
     /// Tracks for which a keyframe is wanted.
     wanting: Vec<TrackKey>,
+    handshakes: Handshakes,
     events: VecDeque<Event>,
     handovers: VecDeque<(WorkerId, Handover)>,
     received: Received,
     sent: Sent,
     draining: bool,
+    load: Load,
+    delays: Delays,
+    /// Sessions that were not let in.
+    refused: u64,
     /// Reused between turns.
     due: Vec<u32>,
+    /// Likewise.
+    burst: Vec<u64>,
 }
 
 /// What came in.
@@ -77,6 +90,7 @@ struct Received {
 impl Worker {
     /// An empty worker.
     pub fn new(config: WorkerConfig, now: Instant) -> Self {
+        let load = Load::new(config.egress_window_max, now);
         Self {
             config,
             sessions: Slab::new(),
@@ -88,12 +102,17 @@ impl Worker {
             wheel: TimerWheel::new(now),
             ripe: Vec::new(),
             wanting: Vec::new(),
+            handshakes: Handshakes::default(),
             events: VecDeque::new(),
             handovers: VecDeque::new(),
             received: Received::default(),
             sent: Sent::default(),
             draining: false,
+            load,
+            delays: Delays::default(),
+            refused: 0,
             due: Vec::new(),
+            burst: Vec::new(),
         }
     }
 
@@ -113,7 +132,7 @@ impl Worker {
 
     /// Takes what another worker of the process handed over.
     pub fn handle_handover(&mut self, now: Instant, handover: Handover, egress: &mut impl Egress) {
-        if let Err(reason) = self.take_handover(handover) {
+        if let Err(reason) = self.take_handover(now, handover) {
             self.received.drops.count(reason);
         }
         self.request_keyframes(now, egress);
@@ -125,23 +144,35 @@ impl Worker {
         self.request_keyframes(now, egress);
     }
 
-    /// Sends the bursts that have gathered.
+    /// Sends the bursts that have gathered for long enough, then goes on with some of the handshakes that wait.
     pub fn flush(&mut self, now: Instant, egress: &mut impl Egress) {
-        self.forward_ripe(now, egress);
+        self.forward_due(now, egress);
+        self.shake_hands(now, egress);
         self.request_keyframes(now, egress);
     }
 
-    /// When [`Worker::handle_timeout`] is due. Moves with every call that changes something.
+    /// The turn of the loop that began at `began` is over at `ended`.
+    pub fn end_turn(&mut self, began: Instant, ended: Instant) {
+        self.load.observe(began, ended);
+        self.delays.end(ended);
+    }
+
+    /// When [`Worker::handle_timeout`] or [`Worker::flush`] is due. Moves with every call that changes something.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let keyframe = self
             .wanting
             .iter()
             .filter_map(|key| self.tracks.get(*key)?.keyframes.next())
             .min();
-        match (self.wheel.next(), keyframe) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [
+            self.wheel.next(),
+            keyframe,
+            self.next_burst(),
+            self.handshakes.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What the control plane is to be told, oldest first.
@@ -189,7 +220,12 @@ impl Worker {
             rtx_packets: self.sent.rtx_packets,
             nacked_packets: self.received.nacked_packets,
             keyframe_requests: self.received.keyframe_requests,
+            refused: self.refused,
             cpu_ns: 0,
+            load_permille: self.load.permille(),
+            egress_window_us: micros(self.load.window()),
+            delays: self.delays.counts().to_vec(),
+            delay_sum_us: self.delays.sum_us(),
             drops: drops.collect(),
             io: String::new(),
         }
@@ -246,13 +282,15 @@ impl Worker {
             return;
         };
         track.keyframes.want();
-        if !self.wanting.contains(&key) {
+        if !std::mem::replace(&mut track.wanting, true) {
             self.wanting.push(key);
         }
     }
 
     fn mark_ripe(&mut self, key: TrackKey) {
-        if !self.ripe.contains(&key) {
+        if let Some(track) = self.tracks.get_mut(key)
+            && !std::mem::replace(&mut track.ripe, true)
+        {
             self.ripe.push(key);
         }
     }
@@ -262,4 +300,8 @@ impl Worker {
             .get(key as usize)
             .is_some_and(|s| matches!(s.media, Media::Publisher(_)))
     }
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }

@@ -1,6 +1,6 @@
 //! The data plane under test.
 
-use std::{path::Path, thread::JoinHandle};
+use std::{path::Path, thread::JoinHandle, time::Duration};
 
 use tokio::sync::oneshot;
 use weever_dataplane::{RunError, Settings, serve};
@@ -21,6 +21,7 @@ pub(crate) fn settings(control_socket: &Path) -> Settings {
         public_ip: Vec::new(),
         io: IoChoice::Auto,
         max_sessions: 1000,
+        egress_window_max: Duration::from_millis(5),
     }
 }
 

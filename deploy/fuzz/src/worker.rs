@@ -155,6 +155,7 @@ fn run(data: &[u8]) -> Outbox {
             id: WorkerId(0),
             identity,
             max_sessions: MAX_SESSIONS,
+            egress_window_max: Duration::from_millis(5),
         },
         now,
     );
@@ -180,6 +181,7 @@ fn run(data: &[u8]) -> Outbox {
             _ => worker.handle_datagram(now, path(client), bytes, &mut outbox),
         }
         worker.flush(now, &mut outbox);
+        worker.end_turn(now, now);
         while worker.poll_event().is_some() {}
         while worker.poll_handover().is_some() {}
         assert!(worker.session_count() <= MAX_SESSIONS);

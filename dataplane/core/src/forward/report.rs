@@ -7,8 +7,8 @@ use crate::egress::Egress;
 use crate::track::SenderReport;
 use crate::wire::rtcp::{emit_sdes_cname, emit_sender_report};
 
-/// Sends the report along one route.
-pub(crate) fn send_reports(
+/// Sends the report along a route that media went along.
+pub(crate) fn send_report(
     route: &Route,
     cname: &str,
     report: SenderReport,
@@ -16,9 +16,6 @@ pub(crate) fn send_reports(
     egress: &mut impl Egress,
     sent: &mut Sent,
 ) {
-    if route.packets == 0 {
-        return;
-    }
     let Some(slot) = egress.slot() else {
         return sent.drops.count(DropReason::NoSendBuffer);
     };

@@ -16,6 +16,8 @@ const REMEMBERED: usize = 32;
 /// Retransmissions to one viewer in [`BUDGET_INTERVAL`]: 3 Mbit/s of 1200-byte packets, so a viewer at twice that rate
 /// may lose half of it.
 const BUDGET: u32 = 32;
+/// The same when the core has hardly time for packets that are sent once.
+const STRAINED_BUDGET: u32 = BUDGET / 4;
 const BUDGET_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Keeps one viewer from having its losses amplified.
@@ -36,9 +38,16 @@ impl RtxBudget {
         }
     }
 
-    fn take(&mut self, ssrc: u32, sequence: u16, now: Instant) -> Result<(), DropReason> {
+    /// Takes one retransmission from the budget. `strained`: from a small one.
+    pub(crate) fn take(
+        &mut self,
+        ssrc: u32,
+        sequence: u16,
+        now: Instant,
+        strained: bool,
+    ) -> Result<(), DropReason> {
         if now >= self.refill {
-            self.left = BUDGET;
+            self.left = if strained { STRAINED_BUDGET } else { BUDGET };
             self.refill = now + BUDGET_INTERVAL;
         }
         let recent = self
@@ -57,7 +66,7 @@ impl RtxBudget {
     }
 }
 
-/// Sends `packet` again along `route`, which knows it under `sequence`.
+/// Sends `packet` again along `route`, which knows it under `sequence`, without its padding.
 pub(crate) fn resend(
     route: &mut Route,
     sender: &mut Sender,
@@ -68,10 +77,11 @@ pub(crate) fn resend(
     sent: &mut Sent,
 ) -> Result<(), DropReason> {
     let (map, payload) = route.payload(packet).ok_or(DropReason::PayloadTypeUnmapped)?;
-    let (Some(ssrc), Some(pt)) = (route.rtx_ssrc, map.rtx_to) else {
+    let media = payload.len().saturating_sub(usize::from(packet.padding));
+    let payload = payload.get(..media).unwrap_or_default();
+    let (Some(ssrc), Some(pt)) = (route.cold.rtx_ssrc, map.rtx_to) else {
         return Err(DropReason::NackUnknown);
     };
-    sender.rtx.take(route.ssrc, sequence, now)?;
     // RFC 4588 §4: the original sequence number, then the original payload.
     let mut original = [0u8; 2 + MAX_PAYLOAD];
     let original = original
@@ -83,16 +93,16 @@ pub(crate) fn resend(
     let stream = Stream {
         pt,
         ssrc,
-        index: route.rtx_next,
+        index: route.cold.rtx_next,
         timestamp: route.timestamp(packet.timestamp),
     };
     let slot = egress.slot().ok_or(DropReason::NoSendBuffer)?;
     let header = route.write_header(packet, stream, sender, now, slot)?;
     let len = sender
         .protect
-        .rtp(slot, header, ssrc, route.rtx_next, original)
+        .rtp(slot, header, ssrc, route.cold.rtx_next, original)
         .map_err(|_| DropReason::Oversized)?;
-    route.rtx_next += 1;
+    route.cold.rtx_next += 1;
     egress.send(sender.path, len, len);
     sent.packets += 1;
     sent.bytes += len as u64;

@@ -105,11 +105,14 @@ impl Worker {
         };
         self.events.push_back(match outcome {
             Ok(()) => Event::SessionReady { session },
-            Err((reason, detail)) => Event::CommandRefused {
-                session,
-                reason,
-                detail: detail.into(),
-            },
+            Err((reason, detail)) => {
+                self.refused += 1;
+                Event::CommandRefused {
+                    session,
+                    reason,
+                    detail: detail.into(),
+                }
+            }
         });
     }
 
@@ -122,6 +125,9 @@ impl Worker {
         }
         if self.sessions.len() >= self.config.max_sessions {
             return Err((Refusal::Full, "the worker has no room for another session"));
+        }
+        if spec.role == Role::Subscriber && self.load.is_full() {
+            return Err((Refusal::Full, "the worker's core is full"));
         }
         if self.demux.by_ufrag(&spec.local.ufrag).is_some() {
             return Err((Refusal::Invalid, "its username fragment is another session's"));
@@ -279,7 +285,7 @@ impl Worker {
         }
         let route = routes.swap_remove(position);
         if let Some(moved) = routes.get(position) {
-            let (session, id) = (moved.session as usize, moved.id);
+            let (session, id) = (moved.session as usize, moved.cold.id);
             if let Some(viewer) = self.sessions.get_mut(session).and_then(Session::viewer)
                 && let Some(held) = viewer.position(id)
             {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Worker;
+use super::{Worker, handshakes};
 use crate::demux::SessionKey;
 use crate::drops::DropReason;
 use crate::egress::{Egress, Path};
@@ -11,11 +11,15 @@ use crate::forward::resend;
 use crate::ice::Check;
 use crate::session::Media;
 use crate::srtp::SrtpError;
+use crate::track::TrackKey;
 use crate::wire::rtp::{Demux as Protocol, RtpView};
 use crate::wire::stun::{StunView, emit_binding_success, emit_role_conflict};
 
 /// Largest SRTCP that a viewer may send: an Ethernet frame's worth.
 const MAX_RTCP: usize = 1500;
+
+/// Of a route: its track, and its position there.
+type Place = (TrackKey, usize);
 
 impl Worker {
     pub(super) fn take_datagram(
@@ -31,7 +35,23 @@ impl Worker {
         }
         let known = self.demux.by_path(from);
         match protocol {
-            Protocol::Dtls => self.take_dtls(now, known.ok_or(DropReason::UnknownAddress)?, datagram, egress),
+            Protocol::Dtls => {
+                let key = known.ok_or(DropReason::UnknownAddress)?;
+                let session = self.session(key).ok_or(DropReason::UnknownAddress)?;
+                // A publisher's media may follow its handshake at once, and publishers are few.
+                if session.connected || session.viewer().is_none() {
+                    return self.take_dtls(now, key, datagram, egress);
+                }
+                let id = session.spec.session;
+                if session.handshakes_waiting >= handshakes::WAITING_EACH {
+                    return Err(DropReason::HandshakeBacklog);
+                }
+                self.handshakes.wait(now, key, id, datagram)?;
+                if let Some(session) = self.session(key) {
+                    session.handshakes_waiting += 1;
+                }
+                Ok(())
+            }
             Protocol::Rtp | Protocol::Rtcp => {
                 let key = known.ok_or(DropReason::UnknownAddress)?;
                 if self.is_publisher(key) {
@@ -118,7 +138,7 @@ impl Worker {
         }
     }
 
-    fn take_dtls(
+    pub(super) fn take_dtls(
         &mut self,
         now: Instant,
         key: SessionKey,
@@ -197,20 +217,26 @@ impl Worker {
         })?;
         self.heard(now, key);
         let compound = plain.get(..len).unwrap_or_default();
-        feedback::read(compound, |wish| match wish {
-            Wish::Resend { ssrc, sequence } => self.resend(now, key, ssrc, sequence, egress),
-            Wish::Keyframe { ssrc } => {
-                if let Some((track, _)) = self.find_route(key, ssrc) {
-                    self.want_keyframe(track);
-                }
+        // A NACK names many packets of one stream: it is looked up once.
+        let (mut named, mut route) = (None, None);
+        feedback::read(compound, |wish| {
+            let (Wish::Resend { ssrc, .. } | Wish::Keyframe { ssrc }) = wish else {
+                return;
+            };
+            if named.replace(ssrc) != Some(ssrc) {
+                route = self.find_route(key, ssrc);
             }
-            Wish::Report => {}
+            match (wish, route) {
+                (Wish::Resend { sequence, .. }, route) => self.resend(now, key, route, sequence, egress),
+                (Wish::Keyframe { .. }, Some((track, _))) => self.want_keyframe(track),
+                _ => {}
+            }
         });
         Ok(())
     }
 
     /// Track and position of the route that the viewer knows as `ssrc`.
-    fn find_route(&self, key: SessionKey, ssrc: u32) -> Option<(usize, usize)> {
+    fn find_route(&self, key: SessionKey, ssrc: u32) -> Option<Place> {
         match &self.sessions.get(key as usize)?.media {
             Media::Subscriber(viewer) => {
                 let route = viewer.routes.iter().find(|route| route.spec.ssrc == ssrc)?;
@@ -220,17 +246,24 @@ impl Worker {
         }
     }
 
-    fn resend(&mut self, now: Instant, key: SessionKey, ssrc: u32, sequence: u16, egress: &mut impl Egress) {
+    fn resend(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        place: Option<Place>,
+        sequence: u16,
+        egress: &mut impl Egress,
+    ) {
         self.received.nacked_packets += 1;
-        let found = self.find_route(key, ssrc);
         let Self {
             tracks,
             senders,
             sent,
+            load,
             ..
         } = self;
         let outcome = (|| {
-            let (track, position) = found.ok_or(DropReason::NackUnknown)?;
+            let (track, position) = place.ok_or(DropReason::NackUnknown)?;
             let track = tracks.get_mut(track).ok_or(DropReason::NackUnknown)?;
             let route = track.routes.get_mut(position).ok_or(DropReason::NackUnknown)?;
             let sender = senders
@@ -239,6 +272,7 @@ impl Worker {
                 .ok_or(DropReason::NoKeys)?;
             let source = route.source(sequence).ok_or(DropReason::NackUnknown)?;
             let packet = track.history.get(source).ok_or(DropReason::NackUnknown)?;
+            sender.rtx.take(route.ssrc, sequence, now, load.is_strained())?;
             resend(route, sender, packet, sequence, now, egress, sent)
         })();
         if let Err(reason) = outcome {

@@ -3,39 +3,74 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use weever_proto::Kind;
+
 use super::Worker;
 use crate::egress::Egress;
-use crate::forward::{forward_burst, send_reports};
+use crate::forward::{equalise, forward_burst, send_report};
 use crate::handover::{Body, Burst, Handover};
 use crate::session::Media;
-use crate::track::{SenderReport, TrackKey};
+use crate::track::{SenderReport, Track, TrackKey};
 
 impl Worker {
-    pub(super) fn forward_ripe(&mut self, now: Instant, egress: &mut impl Egress) {
+    /// Forwards what has waited long enough: audio first, since video is what fills a viewer's link.
+    pub(super) fn forward_due(&mut self, now: Instant, egress: &mut impl Egress) {
+        let window = self.load.window();
         let mut ripe = std::mem::take(&mut self.ripe);
-        for key in ripe.drain(..) {
-            self.forward_track(now, key, egress);
+        for kind in [Kind::Audio, Kind::Video] {
+            for key in &ripe {
+                let of_kind = |track: &&Track| track.kind == kind;
+                let Some(track) = self.tracks.get(*key).filter(of_kind) else {
+                    continue;
+                };
+                if track.pending.due(window).is_some_and(|due| due <= now) {
+                    self.forward_burst(now, *key, egress);
+                }
+                self.forward_report(now, *key, egress);
+            }
         }
+        ripe.retain(|key| {
+            let Some(track) = self.tracks.get_mut(*key) else {
+                return false;
+            };
+            track.ripe = track.pending.due(window).is_some();
+            track.ripe
+        });
         self.ripe = ripe;
     }
 
+    /// When the next burst is to go.
+    pub(super) fn next_burst(&self) -> Option<Instant> {
+        let window = self.load.window();
+        self.ripe
+            .iter()
+            .filter_map(|key| self.tracks.get(*key)?.pending.due(window))
+            .min()
+    }
+
     /// Sends a track's gathered packets to its viewers here, and hands them once to each worker that has viewers.
-    fn forward_track(&mut self, now: Instant, key: TrackKey, egress: &mut impl Egress) {
+    fn forward_burst(&mut self, now: Instant, key: TrackKey, egress: &mut impl Egress) {
         let Self {
             tracks,
             senders,
-            sessions,
             sent,
             handovers,
             config,
+            burst,
+            delays,
             ..
         } = self;
         let Some(track) = tracks.get_mut(key) else { return };
-        let burst = std::mem::take(&mut track.pending);
+        if let Some(came) = track.pending.take(now, burst) {
+            delays.begin(came);
+        }
+        if track.kind == Kind::Video {
+            equalise(&mut track.history, burst);
+        }
         for route in &mut track.routes {
             // No sender: its handshake is still going on.
             if let Some(sender) = senders.get_mut(route.session as usize).and_then(Option::as_mut) {
-                forward_burst(route, sender, &track.history, &burst, now, egress, sent);
+                forward_burst(route, sender, &track.history, burst, now, egress, sent);
             }
         }
         if !track.followers.is_empty() && !burst.is_empty() {
@@ -57,14 +92,28 @@ impl Worker {
                 ));
             }
         }
-        track.pending = burst;
-        track.pending.clear();
+    }
 
-        if !std::mem::take(&mut track.report_due) {
+    /// Passes on what the track's publisher said of its clock, if that is new.
+    fn forward_report(&mut self, now: Instant, key: TrackKey, egress: &mut impl Egress) {
+        let Self {
+            tracks,
+            senders,
+            sessions,
+            sent,
+            handovers,
+            config,
+            ..
+        } = self;
+        let Some(track) = tracks.get_mut(key) else { return };
+        let (true, Some(report)) = (std::mem::take(&mut track.report_due), track.report) else {
             return;
-        }
-        let Some(report) = track.report else { return };
-        for (position, route) in track.routes.iter().enumerate() {
+        };
+        let all = track.reports_to_all(now);
+        for (position, route) in track.routes.iter_mut().enumerate() {
+            if !all && route.reported || route.packets == 0 {
+                continue;
+            }
             let Some(sender) = senders.get_mut(route.session as usize).and_then(Option::as_mut) else {
                 continue;
             };
@@ -77,7 +126,8 @@ impl Worker {
                 .iter()
                 .find(|held| held.track == key && held.position == position);
             if let Some(held) = held {
-                send_reports(route, &held.spec.cname, report, sender, egress, sent);
+                send_report(route, &held.spec.cname, report, sender, egress, sent);
+                route.reported = true;
             }
         }
         for worker in &track.followers {

@@ -143,7 +143,7 @@ impl Worker {
             self.events.push_back(event);
         }
         if let Some(track) = self.tracks.get_mut(track) {
-            track.push(packet, &mut self.received.drops);
+            track.push(packet, now, &mut self.received.drops);
         }
         self.mark_ripe(track);
     }

@@ -1,5 +1,7 @@
 //! What workers of one process hand to each other.
 
+use std::time::Instant;
+
 use weever_proto::{Kind, TrackId, WorkerId};
 
 use super::Worker;
@@ -8,7 +10,7 @@ use crate::handover::{Body, Handover};
 use crate::track::{Origin, TrackKey};
 
 impl Worker {
-    pub(super) fn take_handover(&mut self, handover: Handover) -> Result<(), DropReason> {
+    pub(super) fn take_handover(&mut self, now: Instant, handover: Handover) -> Result<(), DropReason> {
         let Handover { from, track, body } = handover;
         match body {
             Body::Follow(kind) => {
@@ -32,8 +34,10 @@ impl Worker {
                 let key = self.followed(track, from)?;
                 if let Some(track) = self.tracks.get_mut(key) {
                     for packet in &burst.packets {
-                        track.push(packet.clone(), &mut self.received.drops);
+                        track.push(packet.clone(), now, &mut self.received.drops);
                     }
+                    // It has waited where it came from.
+                    track.pending.complete = true;
                 }
                 self.mark_ripe(key);
                 Ok(())

@@ -70,10 +70,15 @@ impl Worker {
     pub(super) fn request_keyframes(&mut self, now: Instant, egress: &mut impl Egress) {
         let mut index = 0;
         while let Some(key) = self.wanting.get(index).copied() {
-            let Some(track) = self.tracks.get_mut(key).filter(|track| track.keyframes.is_open()) else {
+            let Some(track) = self.tracks.get_mut(key) else {
                 self.wanting.swap_remove(index);
                 continue;
             };
+            if !track.keyframes.is_open() {
+                track.wanting = false;
+                self.wanting.swap_remove(index);
+                continue;
+            }
             index += 1;
             // Nobody to ask yet: its first packet will be a keyframe.
             if track.origin == Origin::None || !track.keyframes.ask(now) {

@@ -67,9 +67,20 @@ fn sender_reports_keep_the_publishers_clock() {
     let viewer = world.viewer(0);
     let route = world.route(viewer, 0, track, 0, Kind::Video);
     world.connect_all();
-    world.film(publisher, ssrc, 1, 150, 1000);
+    world.film(publisher, ssrc, 1, 450, 1000);
+    let late = world.viewer(0);
+    let second = world.route(late, 0, track, 0, Kind::Video);
+    world.connect_all();
+    world.film(publisher, ssrc, 1351, 60, 1);
+    let first = world.clients[late].reports.first();
+    let told = first.map(|report| *report.sender_info.ssrc);
+    assert_eq!(told, Some(second.ssrc), "who is new is told at once");
     let reports = &world.clients[viewer].reports;
-    assert!(reports.len() >= 2, "about one a second: {}", reports.len());
+    assert!(
+        (3..=5).contains(&reports.len()),
+        "about every five seconds: {}",
+        reports.len()
+    );
     assert!(
         reports
             .iter()

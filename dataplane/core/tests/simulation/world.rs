@@ -20,7 +20,8 @@ use crate::network::Network;
 pub struct Outbox {
     slot: Vec<u8>,
     pub sent: Vec<(Path, Vec<u8>)>,
-    pub sends: usize,
+    /// How many datagrams each send held.
+    pub trains: Vec<usize>,
 }
 
 impl Egress for Outbox {
@@ -31,7 +32,7 @@ impl Egress for Outbox {
 
     fn send(&mut self, to: Path, len: usize, segment: usize) {
         assert!(len > 0 && segment > 0);
-        self.sends += 1;
+        self.trains.push(len.div_ceil(segment));
         for datagram in self.slot[..len].chunks(segment) {
             self.sent.push((to, datagram.to_vec()));
         }
@@ -49,6 +50,10 @@ pub struct World {
     identity: Arc<Identity>,
     by_address: HashMap<SocketAddr, usize>,
     next_id: u64,
+    /// Share of its core that each worker is taken to use, thousandths.
+    pub busy: Vec<u32>,
+    /// When its last turn ended.
+    turned: Vec<Instant>,
     /// Datagrams on the wire, for tests that look at them: time, from a worker, bytes.
     pub tap: Option<Vec<(Instant, SocketAddr, Vec<u8>)>>,
 }
@@ -65,6 +70,7 @@ impl World {
             id: WorkerId(id),
             identity: identity.clone(),
             max_sessions: 10_000,
+            egress_window_max: Duration::from_millis(5),
         };
         Self {
             start,
@@ -77,6 +83,8 @@ impl World {
             identity,
             by_address: HashMap::new(),
             next_id: 1,
+            busy: vec![0; usize::from(workers)],
+            turned: vec![start; usize::from(workers)],
             tap: None,
         }
     }
@@ -306,6 +314,9 @@ impl World {
     /// Does what a worker's shell does at the end of a turn.
     pub fn settle(&mut self, worker: usize) {
         self.workers[worker].flush(self.now, &mut self.outbox);
+        let turned = std::mem::replace(&mut self.turned[worker], self.now);
+        let work = (self.now - turned) * self.busy[worker] / 1000;
+        self.workers[worker].end_turn(self.now - work, self.now);
         let from = server(u16::try_from(worker).unwrap());
         for (path, bytes) in std::mem::take(&mut self.outbox.sent) {
             if let Some(tap) = &mut self.tap {
@@ -360,6 +371,37 @@ impl World {
         self.until(Duration::from_secs(20), "everybody connects", |world| {
             world.clients.iter().all(|client| client.connected)
         });
+    }
+
+    /// Sends one frame in packets with payloads of these sizes, `gap` apart. Returns the payloads.
+    pub fn shoot(
+        &mut self,
+        n: usize,
+        ssrc: u32,
+        first: u64,
+        keyframe: bool,
+        sizes: &[usize],
+        gap: Duration,
+    ) -> Vec<Vec<u8>> {
+        let mut payloads = Vec::new();
+        for (part, size) in (0u64..).zip(sizes) {
+            let mut payload = vp8(first + part, part == 0, keyframe);
+            payload.resize(*size, 0x5a);
+            payloads.push(payload.clone());
+            let packet = Outgoing {
+                seq: first + part,
+                timestamp: u32::try_from((first * 1000) & 0xffff_ffff).unwrap(),
+                pt: client::VP8,
+                marker: part + 1 == sizes.len() as u64,
+                payload,
+                rotation: None,
+                audio_level: None,
+            };
+            self.clients[n].write(ssrc, packet, self.now);
+            self.post(n);
+            self.run(gap);
+        }
+        payloads
     }
 
     /// Sends `frames` frames of three packets, 30 a second; every `gop`th is a keyframe. Returns the payloads.
