@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput};
 use weever_benches::packets;
 use weever_benches::room::{self, Room};
 use weever_core::probe::HeaderRewrite;
-use weever_core::{Protect, SrtpProfile, TimerWheel};
+use weever_core::{Path, Protect, SrtpProfile, TimerWheel};
 use weever_proto::SessionId;
 
 /// A frame of 3 Mbit/s at 30 frames a second.
@@ -32,6 +32,36 @@ fn fan_out(criterion: &mut Criterion) {
                     let begin = Instant::now();
                     room.flush();
                     spent += begin.elapsed();
+                }
+                spent
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What a publisher's worker pays for viewers elsewhere: a burst by reference to each worker that has some, however many
+/// they are. The elements are workers.
+fn hand_over(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("hand-over of a burst of 10");
+    for workers in [1u16, 4, 16, 64] {
+        let mut room = None;
+        group.throughput(Throughput::Elements(u64::from(workers)));
+        group.bench_function(format!("{workers} workers"), |b| {
+            let room = room.get_or_insert_with(|| {
+                let mut room = Room::new(0, 0);
+                room.share(workers);
+                room
+            });
+            b.iter_custom(|rounds| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..rounds {
+                    room.push_burst(BURST);
+                    let begin = Instant::now();
+                    room.forward();
+                    let handed = room.hand_over();
+                    spent += begin.elapsed();
+                    assert!(handed >= usize::from(workers));
                 }
                 spent
             });
@@ -135,6 +165,42 @@ fn nack(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// RTCP of a thousand of 5000 viewers: reports after a frame, and each of them wanting a keyframe. The elements are
+/// datagrams.
+fn feedback(criterion: &mut Criterion) {
+    const TALKING: usize = 1000;
+    let mut room = None;
+    let mut group = criterion.benchmark_group("feedback of 1000 of 5000 viewers");
+    group.sample_size(10);
+    type Say = fn(&mut Room) -> Vec<(Path, Vec<u8>)>;
+    let kinds: [(&str, Say); 2] = [
+        ("RR and transport-wide feedback", |room| room.report(BURST)),
+        ("PLI", Room::plead),
+    ];
+    for (name, say) in kinds {
+        let room = room.get_or_insert_with(|| Room::new(5000, TALKING));
+        let datagrams = say(room).len();
+        group.throughput(Throughput::Elements(datagrams as u64));
+        group.bench_function(name, |b| {
+            b.iter_custom(|rounds| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..rounds {
+                    let said = say(room);
+                    let begin = Instant::now();
+                    for (from, datagram) in &said {
+                        room.take_from(*from, datagram);
+                    }
+                    // As if each round had as many datagrams as the first one.
+                    spent += begin.elapsed() * u32::try_from(datagrams).expect("few")
+                        / u32::try_from(said.len()).expect("few");
+                }
+                spent
+            });
+        });
+    }
+    group.finish();
+}
+
 /// Thousands of sessions, each with one deadline.
 fn timers(criterion: &mut Criterion) {
     const SESSIONS: u32 = 5000;
@@ -163,10 +229,12 @@ fn main() {
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
     fan_out(&mut criterion);
+    hand_over(&mut criterion);
     header_rewrite(&mut criterion);
     ingress(&mut criterion);
     demux(&mut criterion);
     nack(&mut criterion);
+    feedback(&mut criterion);
     timers(&mut criterion);
     criterion.final_summary();
 }
