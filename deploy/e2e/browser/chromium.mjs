@@ -93,7 +93,7 @@ export class Stage {
 }
 
 // Runs in each page before its scripts: keeps the PeerConnections, so that tests can ask them for their stats.
-function keepPeers() {
+export function keepPeers() {
   window.keptPeers = [];
   const Original = window.RTCPeerConnection;
   window.RTCPeerConnection = class extends Original {

@@ -29,7 +29,8 @@ class _Upstream(asyncio.DatagramProtocol):
 class Path(asyncio.DatagramProtocol):
     """Sits at an address of its own; the answer's candidates are made to point at it."""
 
-    def __init__(self, loss_to_client=0.0, seed=1):
+    def __init__(self, loss_to_client=0.0, seed=1, host="127.0.0.1"):
+        self.host = host
         self.loss_to_client = loss_to_client
         self.random = random.Random(seed)
         # Nothing goes through any more, either way.
@@ -45,7 +46,7 @@ class Path(asyncio.DatagramProtocol):
 
     async def __aenter__(self):
         loop = asyncio.get_running_loop()
-        self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(self.host, 0))
         self.port = self.transport.get_extra_info("sockname")[1]
         widen(self.transport)
         return self
@@ -60,7 +61,7 @@ class Path(asyncio.DatagramProtocol):
         found = re.findall(r"(?m)^a=candidate:\S+ \d+ \S+ \d+ (\S+) (\d+) typ", sdp)
         assert found, f"no candidate in {sdp}"
         self.server = (found[0][0], int(found[0][1]))
-        return re.sub(r"(?m)^(a=candidate:\S+ \d+ \S+ \d+) \S+ \d+ typ", rf"\1 127.0.0.1 {self.port} typ", sdp)
+        return re.sub(r"(?m)^(a=candidate:\S+ \d+ \S+ \d+) \S+ \d+ typ", rf"\1 {self.host} {self.port} typ", sdp)
 
     def datagram_received(self, data, client):
         if not self.cut:
@@ -76,7 +77,7 @@ class Path(asyncio.DatagramProtocol):
         loop = asyncio.get_running_loop()
         upstream = _Upstream(self, client)
         self.upstreams[client] = upstream
-        await loop.create_datagram_endpoint(lambda: upstream, local_addr=("127.0.0.1", 0))
+        await loop.create_datagram_endpoint(lambda: upstream, local_addr=(self.host, 0))
         return upstream
 
     async def move(self):
@@ -98,6 +99,13 @@ class Path(asyncio.DatagramProtocol):
                 return
             self.forwarded += 1
         self.transport.sendto(data, client)
+
+
+def own_address():
+    """The address that this machine would be reached at; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return probe.getsockname()[0]
 
 
 def widen(transport):
