@@ -1,4 +1,5 @@
-"""Browsers: the demo site's own tests (`browser/run.mjs`), and Chromium and Firefox as viewers of others."""
+"""Browsers: the demo site's own tests (`browser/run.mjs`), and Chromium and Firefox, and GStreamer, as viewers of
+others."""
 
 import asyncio
 import json
@@ -14,10 +15,10 @@ from .server import ROOT
 E2E = ROOT / "deploy" / "e2e"
 WATCH_SECONDS = 80
 LOSS = 0.02
-# Firefox has no H.264 decoder of its own.
-PLAYERS = {"VP8": ("chromium", "firefox"), "VP9": ("chromium", "firefox"), "AV1": ("chromium", "firefox"),
-           "H264": ("chromium",)}
-# Of playing, for each browser.
+# Firefox has no H.264 decoder of its own, GStreamer 1.22 no AV1 depacketizer.
+VIEWERS = {"VP8": ("chromium", "firefox", "gstreamer"), "VP9": ("chromium", "firefox", "gstreamer"),
+           "H264": ("chromium", "gstreamer"), "AV1": ("chromium", "firefox")}
+# Of playing, for each viewer.
 PLAY_SECONDS = 6
 # No line for so long: something hangs that the tests' own limits don't catch.
 SILENT_SECONDS = 120
@@ -109,8 +110,8 @@ async def play_under_loss(server, note, codec):
     # Firefox has no candidate of its own on 127.0.0.1.
     async with Path(loss_to_client=LOSS, seed=11, host=own_address()) as path:
         path.server = ("127.0.0.1", server.udp_port)
-        process = await node(server, "browsers_play.mjs", f"plays-{codec}", codec, str(PLAY_SECONDS), str(server.udp_port),
-                             f"{path.host} {path.port}", *PLAYERS[codec])
+        process = await node(server, "viewers_play.mjs", f"plays-{codec}", codec, str(PLAY_SECONDS), str(server.udp_port),
+                             f"{path.host} {path.port}", *VIEWERS[codec])
         try:
             output, _ = await asyncio.wait_for(process.communicate(), WATCH_SECONDS)
         finally:
@@ -118,7 +119,7 @@ async def play_under_loss(server, note, codec):
         output = output.decode(errors="replace")
         assert process.returncode == 0, output[-4000:]
         played = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-        assert [one["browser"] for one in played] == list(PLAYERS[codec]), output[-4000:]
+        assert [one["viewer"] for one in played] == list(VIEWERS[codec]), output[-4000:]
         for one in played:
             assert one["codec"].lower() == f"video/{codec}".lower(), one
             assert one["framesSent"] > PLAY_SECONDS * 5, one
@@ -126,29 +127,29 @@ async def play_under_loss(server, note, codec):
             assert one["framesDecoded"] >= 0.75 * one["framesSent"], one
             assert one["freezes"] <= 1, one
         assert path.dropped > 0
-        note("; ".join(f"{one['browser']}: {one['framesDecoded']} of {one['framesSent']} frames, {one['nacks']} NACKs"
+        note("; ".join(f"{one['viewer']}: {one['framesDecoded']} of {one['framesSent']} frames, {one['nacks']} NACKs"
                        for one in played))
 
 
 @scenario(own=("--workers", "1"))
-async def browsers_play_vp8_under_loss(server, note):
-    """Chromium and Firefox over a path that loses 2 %: what is lost comes again, and the picture goes on."""
+async def viewers_play_vp8_under_loss(server, note):
+    """Chromium, Firefox and GStreamer over a path that loses 2 %: what is lost comes again, and the picture goes on."""
     await play_under_loss(server, note, "VP8")
 
 
 @scenario(own=("--workers", "1"))
-async def browsers_play_vp9_under_loss(server, note):
+async def viewers_play_vp9_under_loss(server, note):
     """The same with this codec."""
     await play_under_loss(server, note, "VP9")
 
 
 @scenario(own=("--workers", "1"))
-async def browsers_play_h264_under_loss(server, note):
-    """The same with this codec; Chromium alone."""
+async def viewers_play_h264_under_loss(server, note):
+    """The same with this codec; no Firefox."""
     await play_under_loss(server, note, "H264")
 
 
 @scenario(own=("--workers", "1"))
-async def browsers_play_av1_under_loss(server, note):
-    """The same with this codec."""
+async def viewers_play_av1_under_loss(server, note):
+    """The same with this codec; no GStreamer."""
     await play_under_loss(server, note, "AV1")
