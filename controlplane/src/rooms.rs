@@ -9,12 +9,14 @@
 pub mod api;
 mod join;
 mod leave;
+mod placement;
 mod restart;
 mod session;
 mod shards;
 mod show;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use weever_proto::{Command, Event, IceCredentials, Role, SessionId};
@@ -58,6 +60,34 @@ pub struct SessionInfo {
     pub worker: u16,
     /// Publishers: label (`video0`) and codec name of each track.
     pub tracks: Vec<(String, String)>,
+}
+
+/// A data plane, for lists and JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardInfo {
+    /// Its name.
+    pub name: String,
+    /// The software version that it named.
+    pub software: String,
+    /// Whether it gets new sessions.
+    pub ready: bool,
+    /// It gets nobody any more, and ends with its last session.
+    pub draining: bool,
+    /// Its workers.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// A worker of a data plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Its number.
+    pub worker: u16,
+    /// Where clients reach it, best first.
+    pub candidates: Vec<SocketAddr>,
+    /// Sessions on it.
+    pub sessions: usize,
+    /// Share of its core that it uses, thousandths, as it said last.
+    pub load_permille: u32,
 }
 
 /// All rooms of a node.
@@ -137,6 +167,10 @@ impl Rooms {
             Action::Loads { shard, permille } => self.measured(shard, permille),
             Action::Event { shard, event } => self.event(now, shard, event, effects),
             Action::Drain => self.draining = true,
+            Action::DrainShard { request, name } => {
+                let reply = self.drain_shard(&name, effects);
+                reply_to(request, reply, effects);
+            }
             Action::Tick => self.tick(now, effects),
         }
     }

@@ -257,6 +257,7 @@ fn log(notice: &Notice) {
         Notice::RoomOpened(room) => tracing::debug!(%room, "room opened"),
         Notice::RoomClosed(room) => tracing::debug!(%room, "room closed"),
         Notice::ShardReady { name, sessions } => tracing::info!(name, sessions, "data plane ready"),
+        Notice::ShardDrained { name } => tracing::info!(name, "data plane drained"),
         Notice::ShardLost { name, sessions: 0 } => {
             tracing::info!(name, "data plane gone, no session with it");
         }

@@ -170,7 +170,11 @@ impl Control {
             ToShard::Command(command) => match self.sessions.dispatch(command) {
                 Verdict::Answer(event) => Ok(connection.say(FromShard::Event(event))),
                 Verdict::To(worker, command) => self.order(worker, Order::Command(command)).await.map(Ok),
-                Verdict::ToAll(command) => self.order_all(|| Order::Command(command.clone())).await.map(Ok),
+                Verdict::ToAll(command) => {
+                    // The next control plane is to know as well.
+                    self.hello.draining = self.sessions.is_draining();
+                    self.order_all(|| Order::Command(command.clone())).await.map(Ok)
+                }
             },
             ToShard::Refused(reason) => Ok(Err(LinkError::Refused(reason))),
             ToShard::Welcome(_) => Ok(Err(LinkError::OutOfTurn)),

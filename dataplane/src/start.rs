@@ -139,6 +139,7 @@ fn hello(settings: &Settings, sockets: &[BoundSockets], identity: &Identity) -> 
         fingerprint: identity.fingerprint().clone(),
         workers: workers.collect(),
         max_sessions: settings.max_sessions,
+        draining: false,
     })
 }
 

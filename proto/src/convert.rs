@@ -457,6 +457,7 @@ impl From<Hello> for wire::Hello {
                 })
                 .collect(),
             max_sessions: h.max_sessions,
+            draining: h.draining,
         }
     }
 }
@@ -504,6 +505,7 @@ impl TryFrom<wire::Hello> for Hello {
                 })
             })?,
             max_sessions: h.max_sessions,
+            draining: h.draining,
         })
     }
 }

@@ -14,7 +14,7 @@ pub struct Version {
 }
 
 /// The version that this crate speaks.
-pub const VERSION: Version = Version { major: 1, minor: 0 };
+pub const VERSION: Version = Version { major: 1, minor: 1 };
 
 /// A UDP address where a worker can be reached.
 pub type Candidate = SocketAddr;
@@ -45,4 +45,6 @@ pub struct Hello {
     pub workers: Vec<WorkerHello>,
     /// Sessions that it takes in all.
     pub max_sessions: u32,
+    /// It was told to drain: it takes no new sessions, and ends with its last one.
+    pub draining: bool,
 }

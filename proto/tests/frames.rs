@@ -30,6 +30,7 @@ fn hello() -> Hello {
             ],
         }],
         max_sessions: 5000,
+        draining: false,
     }
 }
 

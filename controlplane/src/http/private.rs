@@ -1,5 +1,6 @@
 //! The operator's side: tokens, lists, rooms, probes, metrics.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -16,7 +17,7 @@ use super::names_in_path::Path;
 use super::problem::Problem;
 use super::sessions::unexpected;
 use crate::names::{FullId, RoomName};
-use crate::rooms::{Action, Reply, SessionInfo};
+use crate::rooms::{Action, Reply, SessionInfo, ShardInfo, WorkerInfo};
 use crate::store::MAX_TOKEN;
 
 /// Bytes of a JSON body.
@@ -48,6 +49,8 @@ pub fn operations() -> Router<App> {
             get(room).post(create_room).delete(disconnect_room),
         )
         .route("/rooms/{room}/{role}/{id}", delete(disconnect_one))
+        .route("/shards", get(shards))
+        .route("/shards/{name}/drain", post(drain_shard))
 }
 
 type Answer = Result<Response, Problem>;
@@ -247,6 +250,57 @@ async fn room(State(app): State<App>, Path(room): Path<String>) -> Answer {
             format!("there is no room {name}"),
         )),
     }
+}
+
+#[derive(Serialize)]
+struct ShardJson {
+    name: String,
+    software: String,
+    ready: bool,
+    draining: bool,
+    workers: Vec<WorkerJson>,
+}
+
+#[derive(Serialize)]
+struct WorkerJson {
+    worker: u16,
+    sessions: usize,
+    /// Of its core, 0 to 1.
+    load: f64,
+    candidates: Vec<SocketAddr>,
+}
+
+fn shard_json(shard: ShardInfo) -> ShardJson {
+    let worker = |worker: WorkerInfo| WorkerJson {
+        worker: worker.worker,
+        sessions: worker.sessions,
+        load: f64::from(worker.load_permille) / 1000.0,
+        candidates: worker.candidates,
+    };
+    ShardJson {
+        name: shard.name,
+        software: shard.software,
+        ready: shard.ready,
+        draining: shard.draining,
+        workers: shard.workers.into_iter().map(worker).collect(),
+    }
+}
+
+async fn shards(State(app): State<App>) -> Answer {
+    let shards = app
+        .signalling
+        .ask(crate::rooms::Rooms::shards)
+        .await
+        .map_err(stopped)?;
+    Ok(axum::Json(shards.into_iter().map(shard_json).collect::<Vec<_>>()).into_response())
+}
+
+async fn drain_shard(State(app): State<App>, Path(name): Path<String>) -> Answer {
+    let reply = app
+        .signalling
+        .request(|request| Action::DrainShard { request, name })
+        .await;
+    done(reply, StatusCode::OK)
 }
 
 fn done(reply: Reply, status: StatusCode) -> Answer {

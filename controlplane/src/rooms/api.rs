@@ -147,6 +147,13 @@ pub enum Action {
     },
     /// From now on nobody is let in.
     Drain,
+    /// From now on a data plane gets nobody, and it ends with its last session.
+    DrainShard {
+        /// To be named in the reply.
+        request: RequestId,
+        /// Its name.
+        name: String,
+    },
     /// The time of [`crate::rooms::Rooms::next_tick`] has come.
     Tick,
 }
@@ -307,6 +314,11 @@ pub enum Notice {
         name: String,
         /// Sessions that it already had.
         sessions: usize,
+    },
+    /// A data plane that was drained has ended.
+    ShardDrained {
+        /// Its name.
+        name: String,
     },
     /// A data plane is gone, and its sessions with it.
     ShardLost {

@@ -1,11 +1,12 @@
 //! Getting in.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use weever_proto::{Command, DtlsRole, Extension, Refusal, Role, SessionId, limits};
 
 use super::api::{Effect, Join, Notice, Refused, Reply, SessionKey};
+use super::placement::{DRAINING_RETRY, NO_SHARD_RETRY};
 use super::session::{MediaState, Negotiation, READY, Session, Starting, State};
 use super::{Rooms, Tell, command, reply_to};
 use crate::names::FullId;
@@ -13,12 +14,8 @@ use crate::sdp::emit::LocalTransport;
 use crate::sdp::view::{Candidate, View};
 use crate::sdp::{Description, SdpError, Setup, publish};
 
-/// Asked of those who come while we drain: another node will take them.
-const DRAINING_RETRY: Duration = Duration::from_secs(5);
 /// Names, keys and credentials in a session's state, bytes: each is bounded, and all are far from filling this.
 const STATE_WITHOUT_MEDIA: usize = 16 * 1024;
-/// Asked of those who come before a data plane is there.
-const NO_SHARD_RETRY: Duration = Duration::from_secs(1);
 
 impl From<SdpError> for Refused {
     fn from(error: SdpError) -> Self {
@@ -63,9 +60,7 @@ impl Rooms {
             };
             return Err(Refused::new(409, format!("duplicate {role}")));
         }
-        let (shard, worker) = self
-            .place(&join.room)
-            .ok_or_else(|| Refused::later("no data plane takes sessions right now", NO_SHARD_RETRY))?;
+        let (shard, worker) = self.place(&join.room)?;
         let prepared = self.prepare(&join, shard, worker)?;
         if !prepared.fits() {
             return Err(Refused::new(422, "the offer has more in it than can be served"));

@@ -4,22 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use weever_proto::{Command, Fingerprint, Hello, SessionId, SessionSnapshot, WorkerId};
+use weever_proto::{Command, Fingerprint, Hello, SessionId, SessionSnapshot, WorkerHello, WorkerId};
 
-use super::api::{Effect, Notice, ShardId};
+use super::api::{Effect, Notice, Refused, Reply, ShardId};
 use super::session::{MediaState, Negotiation, Session, State};
-use super::{Rooms, Tell, command};
+use super::{Rooms, ShardInfo, Tell, WorkerInfo, command};
 
 /// How long a lost data plane's sessions wait for it to dial again.
 const GRACE: Duration = Duration::from_secs(1);
-/// Sessions of one room on one worker before the next worker is used.
-const ROOM_BUDGET: usize = 2000;
-/// Of a core, thousandths: a worker that uses more gets nobody else while another has room. What is left is for its
-/// viewers' joins and retransmissions.
-const SPILL: u32 = 800;
-/// Loads that differ by less are alike, and the number of sessions decides.
-const STEP: u32 = 100;
-
 /// A data plane's connection.
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -34,6 +26,8 @@ pub(super) struct Shard {
     permille: BTreeMap<WorkerId, u32>,
     /// Sessions that it was told to close and has not said to be closed: the command may be lost with the connection.
     closing: BTreeSet<SessionId>,
+    /// It gets nobody any more, and ends with its last session.
+    draining: bool,
 }
 
 impl Shard {
@@ -59,7 +53,45 @@ impl Shard {
 
     pub(super) fn takes_sessions(&self) -> bool {
         let max = usize::try_from(self.hello.max_sessions).unwrap_or(usize::MAX);
-        self.ready && self.lost.is_none() && self.load.values().sum::<usize>() < max
+        self.ready && !self.draining && self.lost.is_none() && self.sessions() < max
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Sessions on all of its workers.
+    pub(super) fn sessions(&self) -> usize {
+        self.load.values().sum()
+    }
+
+    pub(super) fn sessions_of(&self, worker: WorkerId) -> usize {
+        self.load.get(&worker).copied().unwrap_or(0)
+    }
+
+    /// Share of its core that a worker uses, thousandths.
+    pub(super) fn permille(&self, worker: WorkerId) -> u32 {
+        self.permille.get(&worker).copied().unwrap_or(0)
+    }
+
+    pub(super) fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.hello.workers.iter().map(|worker| worker.id)
+    }
+
+    fn info(&self) -> ShardInfo {
+        let worker = |hello: &WorkerHello| WorkerInfo {
+            worker: hello.id.0,
+            candidates: hello.candidates.clone(),
+            sessions: self.sessions_of(hello.id),
+            load_permille: self.permille(hello.id),
+        };
+        ShardInfo {
+            name: self.hello.name.clone(),
+            software: self.hello.software.clone(),
+            ready: self.takes_sessions(),
+            draining: self.draining,
+            workers: self.hello.workers.iter().map(worker).collect(),
+        }
     }
 
     pub(super) fn is_reachable(&self) -> bool {
@@ -91,12 +123,14 @@ impl Rooms {
             .shards
             .iter()
             .find(|(_, shard)| shard.hello.name == hello.name);
-        let (mut load, mut closing) = (BTreeMap::new(), BTreeSet::new());
+        let (mut load, mut closing, mut draining) = (BTreeMap::new(), BTreeSet::new(), hello.draining);
         if let Some((old, shard)) = same_name.map(|(old, shard)| (*old, shard)) {
             if shard.hello.incarnation == hello.incarnation {
                 // The same process dialled again: its sessions live on, and the snapshot will tell which.
                 load.clone_from(&shard.load);
                 closing.clone_from(&shard.closing);
+                // The command may have been lost with the connection.
+                draining |= shard.draining;
                 for session in self.sessions.values_mut().filter(|session| session.shard == old) {
                     session.shard = id;
                     session.seen = false;
@@ -105,6 +139,9 @@ impl Rooms {
             } else {
                 self.bury(now, old, effects);
             }
+        }
+        if draining && !hello.draining {
+            command(id, Command::Drain, effects);
         }
         self.shards.insert(
             id,
@@ -115,8 +152,26 @@ impl Rooms {
                 load,
                 permille: BTreeMap::new(),
                 closing,
+                draining,
             },
         );
+    }
+
+    /// All data planes, in the order in which they came.
+    pub fn shards(&self) -> Vec<ShardInfo> {
+        self.shards.values().map(Shard::info).collect()
+    }
+
+    /// From now on the data plane of this name gets nobody. Those who are on it stay.
+    pub(super) fn drain_shard(&mut self, name: &str, effects: &mut Vec<Effect>) -> Reply {
+        let found = self.shards.iter_mut().find(|(_, shard)| shard.hello.name == name);
+        let Some((id, shard)) = found else {
+            return Reply::Refused(Refused::new(404, format!("no data plane is called {name:?}")));
+        };
+        if !std::mem::replace(&mut shard.draining, true) {
+            command(*id, Command::Drain, effects);
+        }
+        Reply::Done
     }
 
     pub(super) fn measured(&mut self, id: ShardId, permille: Vec<(WorkerId, u32)>) {
@@ -275,56 +330,11 @@ impl Rooms {
         for session in gone {
             self.end(now, session, "shard-lost", Tell::Nobody, effects);
         }
-        effects.push(Effect::Notice(Notice::ShardLost {
-            name: shard.hello.name,
-            sessions,
-        }));
-    }
-
-    /// Where a new session of a room goes: to the data plane that has the room, on the worker that has most of it until
-    /// its budget or its core is used, then on the one with the most room; tracks don't cross data planes.
-    pub(super) fn place(&self, room: &crate::names::RoomName) -> Option<(ShardId, WorkerId)> {
-        let budget = if self.config.room_budget == 0 {
-            ROOM_BUDGET
+        let name = shard.hello.name;
+        effects.push(Effect::Notice(if shard.draining && sessions == 0 {
+            Notice::ShardDrained { name }
         } else {
-            self.config.room_budget
-        };
-        let mut here: BTreeMap<(ShardId, WorkerId), usize> = BTreeMap::new();
-        if let Some(room) = self.rooms.get(room) {
-            let all = room.publishers.iter().chain(&room.subscribers);
-            for session in all.filter_map(|id| self.sessions.get(id)) {
-                *here.entry((session.shard, session.worker)).or_default() += 1;
-            }
-        }
-        let home = here
-            .keys()
-            .map(|(shard, _)| *shard)
-            .find(|id| self.shards.contains_key(id));
-        let takes = |id: &ShardId| self.shards.get(id).is_some_and(Shard::takes_sessions);
-        let shard = match home {
-            Some(home) => takes(&home).then_some(home)?,
-            None => self.least_loaded()?,
-        };
-        let held = self.shards.get(&shard)?;
-        let workers = &held.hello.workers;
-        let permille = |id: &WorkerId| held.permille.get(id).copied().unwrap_or(0);
-        let used = |worker: &WorkerId| here.get(&(shard, *worker)).copied().unwrap_or(0);
-        let ids = || workers.iter().map(|worker| worker.id);
-        let fullest = ids()
-            .filter(|id| (1..budget).contains(&used(id)) && permille(id) < SPILL)
-            .max_by_key(used);
-        let load = |id: &WorkerId| (permille(id) / STEP, held.load.get(id).copied().unwrap_or(0));
-        let worker = fullest.or_else(|| ids().min_by_key(load))?;
-        Some((shard, worker))
-    }
-
-    fn least_loaded(&self) -> Option<ShardId> {
-        let open = self.shards.iter().filter(|(_, shard)| shard.takes_sessions());
-        open.min_by_key(|(_, shard)| {
-            let workers = u32::try_from(shard.hello.workers.len().max(1)).unwrap_or(u32::MAX);
-            let permille = shard.permille.values().sum::<u32>() / workers;
-            (permille / STEP, shard.load.values().sum::<usize>())
-        })
-        .map(|(id, _)| *id)
+            Notice::ShardLost { name, sessions }
+        }));
     }
 }

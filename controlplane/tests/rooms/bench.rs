@@ -46,6 +46,8 @@ pub struct Bench {
     pub obliging: bool,
     /// The connection is broken: commands are lost.
     pub deaf: bool,
+    /// How often the data plane was told to drain.
+    pub drains: usize,
     next: u64,
 }
 
@@ -76,6 +78,7 @@ pub fn hello(incarnation: u64, workers: u16) -> Hello {
         },
         workers: (0..workers).map(worker).collect(),
         max_sessions: 10_000,
+        draining: false,
     }
 }
 
@@ -105,6 +108,7 @@ impl Bench {
             obliging: true,
             deaf: false,
             next: 0,
+            drains: 0,
         }
     }
 
@@ -183,7 +187,7 @@ impl Bench {
             Command::CloseSession { session } => {
                 self.held.remove(&session);
             }
-            Command::Drain => {}
+            Command::Drain => self.drains += 1,
         }
     }
 
@@ -260,6 +264,20 @@ impl Bench {
         let request = self.request();
         self.act(Action::Leave { request, key });
         self.replies.remove(&request).unwrap()
+    }
+
+    /// The status when it was refused.
+    pub fn drain_shard(&mut self, name: &str) -> Option<u16> {
+        let request = self.request();
+        self.act(Action::DrainShard {
+            request,
+            name: name.to_owned(),
+        });
+        match self.replies.remove(&request).unwrap() {
+            Reply::Done => None,
+            Reply::Refused(refused) => Some(refused.status),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Takes the oldest text that was sent to a session.

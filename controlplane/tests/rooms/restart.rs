@@ -264,6 +264,73 @@ fn a_dead_data_planes_sessions_are_told_and_reaped() {
     }
 }
 
+#[test]
+fn a_drained_data_plane_keeps_its_rooms_and_gets_no_other() {
+    let mut bench = Bench::new();
+    let (_, alice, _) = bench.enter(Role::Publisher, "alice", &offers::speaker());
+    assert_eq!(bench.drain_shard("nobody"), Some(404));
+    assert_eq!(bench.drain_shard("shard"), None);
+    assert_eq!(bench.drain_shard("shard"), None, "once is enough");
+    assert_eq!(bench.drains, 1);
+    let held = bench.rooms.shards();
+    assert!(held[0].draining && !held[0].ready && held[0].workers[0].sessions == 1);
+    assert!(!bench.rooms.is_ready());
+    let refused = bench.join(Role::Publisher, "bob", &offers::speaker());
+    assert!(matches!(&refused, Reply::Refused(r) if r.status == 503 && r.retry_after.is_some()));
+
+    // The connection breaks, and the command may have been lost with it: it is said again.
+    bench.act(Action::ShardDown { shard: bench.shard });
+    bench.shard = ShardId(2);
+    let snapshot = bench.snapshot();
+    bench.act(Action::ShardUp {
+        shard: ShardId(2),
+        hello: Box::new(hello(1, 1)),
+    });
+    assert_eq!(bench.drains, 2);
+    for session in snapshot {
+        bench.act(Action::Snapshot {
+            shard: ShardId(2),
+            session: Box::new(session),
+        });
+    }
+    bench.act(Action::SnapshotEnd { shard: ShardId(2) });
+    assert_eq!(bench.rooms.session_count(), 1);
+    assert!(!bench.rooms.is_ready());
+
+    // Its last session leaves, it ends, another takes its place.
+    assert_eq!(bench.leave(alice), Reply::Done);
+    bench.act(Action::ShardDown { shard: ShardId(2) });
+    bench.shard = ShardId(3);
+    bench.act(Action::ShardUp {
+        shard: ShardId(3),
+        hello: Box::new(hello(2, 1)),
+    });
+    bench.act(Action::SnapshotEnd { shard: ShardId(3) });
+    let drained = |notice: &Notice| matches!(notice, Notice::ShardDrained { name } if name == "shard");
+    assert!(bench.notices.iter().any(drained));
+    assert!(
+        !bench
+            .notices
+            .iter()
+            .any(|notice| matches!(notice, Notice::ShardLost { .. }))
+    );
+    bench.enter(Role::Publisher, "alice", &offers::speaker());
+}
+
+#[test]
+fn a_new_control_plane_knows_who_is_being_drained() {
+    let mut bench = Bench::without_shard(RoomsConfig::default(), 1);
+    let mut hello = hello(1, 1);
+    hello.draining = true;
+    bench.act(Action::ShardUp {
+        shard: bench.shard,
+        hello: Box::new(hello),
+    });
+    bench.act(Action::SnapshotEnd { shard: bench.shard });
+    assert!(!bench.rooms.is_ready());
+    assert_eq!(bench.drains, 0, "it knows by itself");
+}
+
 fn patch(bench: &mut Bench, key: SessionKey, if_match: Option<&str>, fragment: &str) -> Reply {
     let request = bench.request();
     bench.act(Action::Trickle {

@@ -80,6 +80,7 @@ pub fn hello(name: &str) -> Hello {
             candidates: vec!["127.0.0.1:9".parse().unwrap()],
         }],
         max_sessions: 1000,
+        draining: false,
     }
 }
 

@@ -107,6 +107,59 @@ async fn a_drain_refuses_waits_and_ends() {
 }
 
 #[tokio::test]
+async fn data_planes_are_listed_and_drained_by_name() {
+    let house = House::with(&[]).await;
+    house.join("/pub/r/alice", OFFER).await;
+    let shards =
+        async || serde_json::from_str::<serde_json::Value>(&house.get("/shards").await.body).unwrap();
+    let before = shards().await;
+    assert_eq!(
+        (&before[0]["ready"], &before[0]["draining"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(before[0]["workers"][0]["sessions"], 1);
+    assert_eq!(before[0]["workers"][0]["candidates"][0], "127.0.0.1:9");
+    let name = before[0]["name"].as_str().unwrap();
+    assert_eq!(
+        house
+            .private("POST", "/shards/nobody/drain", "")
+            .await
+            .problem()
+            .0,
+        404
+    );
+    assert_eq!(
+        house
+            .private("GET", &format!("/shards/{name}/drain"), "")
+            .await
+            .status,
+        405
+    );
+    for _ in 0..2 {
+        assert_eq!(
+            house
+                .private("POST", &format!("/shards/{name}/drain"), "")
+                .await
+                .status,
+            200
+        );
+    }
+    let after = shards().await;
+    assert_eq!(
+        (&after[0]["ready"], &after[0]["draining"]),
+        (&false.into(), &true.into())
+    );
+    let refused = house.join("/sub/r/bob", OFFER).await;
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    let (status, detail) = refused.problem();
+    assert!(
+        status == 503 && detail.contains("room r is being drained"),
+        "{detail}"
+    );
+    assert_eq!(house.get("/readiness").await.status, 503);
+}
+
+#[tokio::test]
 async fn debug_shows_tokens_and_lists_publicly_and_only_then() {
     for (flags, status) in [(&[][..], 404), (&["--debug"][..], 200)] {
         let house = House::with(flags).await;

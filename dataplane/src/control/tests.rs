@@ -181,6 +181,7 @@ fn hello() -> Hello {
             })
             .into(),
         max_sessions: 100,
+        draining: false,
     }
 }
 

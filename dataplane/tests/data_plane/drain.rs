@@ -40,6 +40,28 @@ async fn drained_it_refuses_the_new_and_ends_with_the_last() {
 }
 
 #[tokio::test]
+async fn drained_it_says_so_to_the_next_control_plane() {
+    let control = ControlPlane::listening("drains-on");
+    let plane = DataPlane::start(settings(&control.socket()));
+    let (mut talk, hello, _) = control.meet().await;
+    assert!(!hello.draining);
+    talk.create(&spec(1, 0)).await;
+    talk.command(Command::Drain).await;
+    // It has been taken in when what follows it is answered.
+    talk.command(Command::CreateSession(Box::new(spec(2, 0)))).await;
+    talk.event().await;
+    drop(talk);
+    let (mut talk, hello, sessions) = control.meet().await;
+    assert!(hello.draining);
+    assert_eq!(sessions.len(), 1);
+    let session = SessionId(1);
+    talk.command(Command::CloseSession { session }).await;
+    talk.event().await;
+    talk.is_closed().await;
+    plane.end().unwrap();
+}
+
+#[tokio::test]
 async fn drained_while_empty_it_ends_at_once() {
     let control = ControlPlane::listening("drains-empty");
     let plane = DataPlane::start(settings(&control.socket()));

@@ -6,7 +6,14 @@ import logging
 import sys
 import time
 
-from . import browser, fault_scenarios, http_scenarios, loadgen_scenarios, media_scenarios  # noqa: F401 (they register themselves)
+from . import (  # noqa: F401 (they register themselves)
+    browser,
+    fault_scenarios,
+    http_scenarios,
+    loadgen_scenarios,
+    media_scenarios,
+    shard_scenarios,
+)
 from .scenario import IOS, SCENARIOS, Report, run_io
 
 EPILOG = """examples:

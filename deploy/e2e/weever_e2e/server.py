@@ -45,6 +45,13 @@ def free_udp_ports():
     raise RuntimeError("found no run of free UDP ports between 20000 and 30000")
 
 
+def program():
+    path = Path(os.environ.get("WEEVER", ROOT / "target" / "debug" / "weever"))
+    if not path.exists():
+        raise RuntimeError(f"{path} is missing: build it by `deploy/test build`")
+    return path
+
+
 class Server:
     def __init__(self, name, io, *flags):
         self.name = name
@@ -61,15 +68,12 @@ class Server:
         await self.stop()
 
     async def start(self):
-        program = Path(os.environ.get("WEEVER", ROOT / "target" / "debug" / "weever"))
-        if not program.exists():
-            raise RuntimeError(f"{program} is missing: build it by `deploy/test build`")
         self.port, self.private_port, self.udp_port = free_tcp_port(), free_tcp_port(), free_udp_ports()
         OUTPUT.mkdir(parents=True, exist_ok=True)
         self.socket_dir = tempfile.mkdtemp(prefix="weever-e2e-")
         self.control_socket = f"{self.socket_dir}/control.sock"
         command = [
-            str(program), "--host", "127.0.0.1", "--port", str(self.port),
+            str(program()), "--host", "127.0.0.1", "--port", str(self.port),
             "--private-port", str(self.private_port),
             "--udp-port", str(self.udp_port), "--udp-host", "127.0.0.1",
             "--control-socket", self.control_socket, "--io", self.io, *self.flags,

@@ -43,13 +43,9 @@ pub(crate) fn text(settings: &Settings) -> String {
       -f whip {base}/pub/demo/ffmpeg
   OBS:
     Settings > Stream > Service WHIP, Server {base}/pub/demo/obs
-  GStreamer:
-    gst-launch-1.0 videotestsrc is-live=true ! videoconvert ! whipclientsink \\
-      signaller::whip-endpoint={base}/pub/demo/gstreamer
 
-  Watch in the browser, or with GStreamer:
-    gst-launch-1.0 whepclientsrc signaller::whep-endpoint={base}/sub/demo/viewer ! \\
-      videoconvert ! autovideosink
+  Watch in the browser, or with any WHEP player:
+    {base}/sub/demo/viewer
 {notes}
   Ctrl-C ends it.
 

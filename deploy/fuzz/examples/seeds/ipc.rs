@@ -223,6 +223,7 @@ pub(crate) fn from_shard() -> Vec<Seed> {
             ],
         }],
         max_sessions: 10_000,
+        draining: false,
     };
     let snapshot = SessionSnapshot {
         spec: spec(),

@@ -1,0 +1,110 @@
+"""Data planes that are added, drained and replaced while rooms are live."""
+
+import asyncio
+import json
+import os
+import subprocess
+
+from .peers import Player, Publisher, until, until_async
+from .scenario import scenario
+from .server import OUTPUT, free_udp_ports, program
+
+STOP_SECONDS = 10
+RESTART_SECONDS = 20
+
+
+class DataPlane:
+    """One more data plane of a server, started by hand as an operator would."""
+
+    def __init__(self, server, name):
+        self.server, self.name = server, name
+        self.log_path = OUTPUT / f"{server.name}-{name}.log"
+
+    async def __aenter__(self):
+        command = [str(program()), "dataplane", "--name", self.name, "--control-socket", self.server.control_socket,
+                   "--udp-port", str(free_udp_ports()), "--udp-host", "127.0.0.1", "--workers", "1",
+                   "--io", self.server.io]
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=dict(os.environ, NO_COLOR="1"))
+        await serves(self.server, self.name)
+        return self
+
+    async def __aexit__(self, *_):
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            await asyncio.to_thread(self.process.wait, STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+async def shards(server):
+    """What `GET /shards` says, by name."""
+    answer = await server.private("GET", "/shards")
+    assert answer.status == 200, answer
+    return {shard["name"]: shard for shard in json.loads(answer.text)}
+
+
+async def serves(server, name):
+    async def ready():
+        return (await shards(server)).get(name, {}).get("ready")
+
+    await until_async(ready, f"data plane {name} takes sessions", RESTART_SECONDS)
+
+
+async def where(server, room):
+    """The data planes that sessions of a room are on."""
+    answer = await server.private("GET", f"/rooms/{room}")
+    assert answer.status == 200, answer
+    found = json.loads(answer.text)
+    return {session["shard"] for session in found["publishers"] + found["subscribers"]}
+
+
+def assert_whole(player):
+    for stream in player.tap.streams.values():
+        assert not stream.missing(), f"{player.path} misses {stream.missing()[:10]}"
+
+
+@scenario(own=("--workers", "1"))
+async def data_planes_come_and_go_under_live_rooms(server, note):
+    """A second one is added, the first is drained and ends with its last session; nobody who watches loses a packet."""
+    first = server.plane("dataplane")
+    async with Publisher(server, "old", "alice", variant=0) as alice, Player(server, "old", "viewer") as viewer:
+        await viewer.sees(0)
+        async with DataPlane(server, "second"):
+            async with Publisher(server, "new", "bob", variant=1), Player(server, "new", "viewer") as other:
+                await other.sees(1)
+                assert await where(server, "old") == {"dataplane"}
+                assert await where(server, "new") == {"second"}, "a new room goes where there is more room"
+
+                drained = await server.private("POST", "/shards/dataplane/drain")
+                assert drained.status == 200, drained
+                state = (await shards(server))["dataplane"]
+                assert state["draining"] and not state["ready"], state
+                refused = await server.public("POST", "/sub/old/late", viewer.pc.localDescription.sdp,
+                                              {"Content-Type": "application/sdp"})
+                assert refused.status == 503 and "being drained" in refused.text, refused
+                async with Publisher(server, "later", "carol", variant=2), Player(server, "later", "viewer") as late:
+                    await late.sees(2)
+                    assert await where(server, "later") == {"second"}
+                # Who is there stays, and loses nothing.
+                await viewer.sees(0, frames=30)
+                assert server.plane("dataplane") == first
+                await viewer.leave()
+                await alice.leave()
+                assert_whole(viewer)
+
+                await until(lambda: server.plane("dataplane") not in (None, first), "it ends and is started anew",
+                            RESTART_SECONDS)
+                await serves(server, "dataplane")
+                assert not (await shards(server))["dataplane"]["draining"]
+                async with Publisher(server, "old", "alice", variant=3), Player(server, "old", "viewer") as again:
+                    await again.sees(3)
+                    assert await where(server, "old") == {"dataplane"}, "the emptier of the two"
+                await other.sees(1, frames=30)
+                assert_whole(other)
+                note(f"{other.frames} frames meanwhile")
+    assert "data plane drained" in server.log_text()
