@@ -51,14 +51,14 @@ async function browserViewer(name) {
 
 /** GStreamer's webrtcbin, in a process of its own that answers each line of its input by its counts. */
 function gstreamerViewer() {
-  const script = new URL("gstreamer_plays.py", import.meta.url).pathname;
+  const script = new URL("gstreamer.py", import.meta.url).pathname;
   const url = `${urls.publicUrl}/sub/${room}/gstreamer`;
-  const child = spawn("/usr/bin/python3", [script, url, codec, serverPort, ...path.split(" ")], { stdio: ["pipe", "pipe", "inherit"] });
+  const child = spawn("/usr/bin/python3", [script, "play", url, codec, serverPort, ...path.split(" ")], { stdio: ["pipe", "pipe", "inherit"] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const counts = async () => {
     child.stdin.write("\n");
     const { value, done } = await lines.next();
-    if (done) throw new Error("gstreamer_plays.py ended");
+    if (done) throw new Error("gstreamer.py ended");
     return { codec: `video/${codec}`, ...JSON.parse(value) };
   };
   const plays = () => waitFor("frames", async () => {

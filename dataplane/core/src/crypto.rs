@@ -4,12 +4,15 @@
 //! shared by the whole process, and that keeps a copy of the SRTP keys for the session that asked: subscribers' media
 //! never passes through str0m.
 
+mod rsa;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use dimpl::{Config, Dtls, DtlsCertificate};
+use rtc_dtls::config::HandshakeConfig;
 use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
 };
@@ -17,7 +20,9 @@ use str0m::crypto::{CryptoError, CryptoProvider};
 use str0m::{Rtc, RtcConfig};
 use weever_proto::Fingerprint;
 
+use self::rsa::RsaDtls;
 use crate::srtp::{KeyingMaterial, SrtpProfile};
+use crate::wire::client_hello;
 
 /// Largest DTLS datagram that we send: fits every path that RTP fits.
 const DTLS_MTU: usize = 1200;
@@ -61,6 +66,7 @@ impl Identity {
         // str0m wants its providers for ever; a process makes one identity.
         let dtls: &'static SharedDtls = Box::leak(Box::new(SharedDtls {
             config: Arc::new(config),
+            rsa: rsa::config(&certificate)?,
         }));
         Ok(Arc::new(Self {
             certificate,
@@ -126,6 +132,8 @@ thread_local! {
 #[derive(Debug)]
 struct SharedDtls {
     config: Arc<Config>,
+    /// For clients that may show an RSA certificate.
+    rsa: Arc<HandshakeConfig>,
 }
 
 impl DtlsProvider for SharedDtls {
@@ -144,20 +152,43 @@ impl DtlsProvider for SharedDtls {
             certificate: cert.certificate.clone(),
             private_key: cert.private_key.clone(),
         };
-        let inner = match version {
+        let dtls = match version {
             DtlsVersion::Dtls13 => Dtls::new_13(self.config.clone(), certificate, now),
             DtlsVersion::Auto => Dtls::new_auto(self.config.clone(), certificate, now),
             _ => Dtls::new_12(self.config.clone(), certificate, now),
         };
         let slot = NEXT_SLOT.with_borrow_mut(Option::take).unwrap_or_default();
-        Ok(Box::new(CapturingDtls { inner, slot }))
+        Ok(Box::new(CapturingDtls {
+            dtls,
+            rsa: None,
+            undecided: Some(self.rsa.clone()),
+            now,
+            slot,
+        }))
     }
 }
 
 /// A DTLS instance that lets its SRTP keys be seen on their way to str0m.
 struct CapturingDtls {
-    inner: Dtls,
+    dtls: Dtls,
+    /// Does the work of `dtls` where the peer may show an RSA certificate.
+    rsa: Option<RsaDtls>,
+    /// Until the first datagram tells which of them it is to be.
+    undecided: Option<Arc<HandshakeConfig>>,
+    /// When it was last told the time.
+    now: Instant,
     slot: KeySlot,
+}
+
+impl CapturingDtls {
+    fn decide(&mut self, packet: &[u8]) {
+        if let Some(config) = self.undecided.take()
+            && !self.dtls.is_active()
+            && client_hello::is_of_general_library(packet)
+        {
+            self.rsa = Some(RsaDtls::new(config, self.now));
+        }
+    }
 }
 
 impl fmt::Debug for CapturingDtls {
@@ -168,16 +199,23 @@ impl fmt::Debug for CapturingDtls {
 
 impl DtlsInstance for CapturingDtls {
     fn set_active(&mut self, active: bool) {
-        self.inner.set_active(active);
+        self.dtls.set_active(active);
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.inner.handle_packet(packet)
+        self.decide(packet);
+        match &mut self.rsa {
+            Some(rsa) => rsa.handle_packet(packet),
+            None => self.dtls.handle_packet(packet),
+        }
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        let active = self.inner.is_active();
-        let output = self.inner.poll_output(buf);
+        let active = self.is_active();
+        let output = match &mut self.rsa {
+            Some(rsa) => rsa.poll_output(buf),
+            None => self.dtls.poll_output(buf),
+        };
         if let DtlsOutput::KeyingMaterial(material, profile) = &output
             && let Some(profile) = SrtpProfile::from_dtls(*profile)
         {
@@ -191,30 +229,52 @@ impl DtlsInstance for CapturingDtls {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.inner.handle_timeout(now)
+        self.now = now;
+        match &mut self.rsa {
+            Some(rsa) => rsa.handle_timeout(now),
+            None => self.dtls.handle_timeout(now),
+        }
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.inner.send_application_data(data)
+        match &mut self.rsa {
+            Some(rsa) => rsa.send_application_data(data),
+            None => self.dtls.send_application_data(data),
+        }
     }
 
     fn is_active(&self) -> bool {
-        self.inner.is_active()
+        self.rsa.is_none() && self.dtls.is_active()
     }
 
     fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.inner.protocol_version()
+        match &self.rsa {
+            Some(rsa) => rsa.protocol_version(),
+            None => self.dtls.protocol_version(),
+        }
     }
 
     fn is_closing(&self) -> bool {
-        self.inner.is_closing()
+        match &self.rsa {
+            Some(rsa) => rsa.is_closing(),
+            None => self.dtls.is_closing(),
+        }
     }
 
     fn is_closed(&self) -> bool {
-        self.inner.is_closed()
+        match &self.rsa {
+            Some(rsa) => rsa.is_closed(),
+            None => self.dtls.is_closed(),
+        }
     }
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.inner.close()
+        match &mut self.rsa {
+            Some(rsa) => {
+                rsa.close();
+                Ok(())
+            }
+            None => self.dtls.close(),
+        }
     }
 }

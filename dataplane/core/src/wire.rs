@@ -5,6 +5,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+pub mod client_hello;
 mod cursor;
 pub mod payload;
 pub mod red;

@@ -52,7 +52,7 @@ pub struct Worker {
     sessions: Slab<Session>,
     session_keys: FxHashMap<SessionId, SessionKey>,
     /// Beside `sessions`, by the same key: the part that forwarding touches.
-    senders: Vec<Option<Box<Sender>>>,
+    senders: Vec<Option<Sender>>,
     tracks: Slab<Track>,
     track_keys: FxHashMap<TrackId, TrackKey>,
     demux: Demux,

@@ -4,9 +4,10 @@ import asyncio
 
 from .encoder import Ffmpeg
 from .multistream import Multistream
-from .path import Path
-from .peers import Player, Publisher, payload_types, until
+from .path import Path, own_address
+from .peers import Player, Publisher, payload_types, until, until_async
 from .scenario import scenario
+from .server import ROOT
 
 LOSS = 0.02
 ENOUGH_DROPPED = 60
@@ -85,6 +86,46 @@ async def ffmpeg_publishes_and_aiortc_plays_it(server, note):
                         lambda: f"{player.frames} frames, liveliness {player.liveliness:.0f}", 30)
             await player.hears(600)
             note(f"{player.frames} frames, liveliness {player.liveliness:.0f}")
+
+
+async def gstreamer_publishes(server, note, codec):
+    async with Player(server, f"gst-{codec}", "viewer") as player:
+        url = f"http://127.0.0.1:{server.port}/pub/gst-{codec}/gstreamer"
+        process = await asyncio.create_subprocess_exec(
+            "/usr/bin/python3", str(ROOT / "deploy" / "e2e" / "gstreamer.py"), "publish", url, codec,
+            stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+        try:
+            await until(lambda: process.returncode is not None or player.frames >= 60,
+                        lambda: f"{player.frames} frames, {player.tap.packets()} packets", 30)
+            if process.returncode is not None:
+                raise AssertionError((await process.stderr.read()).decode(errors="replace")[-2000:])
+            process.stdin.close()
+            assert await asyncio.wait_for(process.wait(), 15) == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+        async def gone():
+            return await server.listed("pub", f"gst-{codec}") == []
+
+        await until_async(gone, "it has left")
+        for stream in player.tap.streams.values():
+            assert not stream.missing(), stream.missing()[:10]
+        note(f"{player.frames} frames")
+
+
+# libnice has no candidate on 127.0.0.1.
+@scenario(own=("--udp-host", own_address()))
+async def gstreamer_publishes_vp8(server, note):
+    """webrtcbin by WHIP, with the RSA certificate that it makes."""
+    await gstreamer_publishes(server, note, "VP8")
+
+
+@scenario(own=("--udp-host", own_address()))
+async def gstreamer_publishes_h264(server, note):
+    """The same with the other codec."""
+    await gstreamer_publishes(server, note, "H264")
 
 
 @scenario()

@@ -203,8 +203,10 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
     out
 }
 
-/// STUN messages: a request that was read can be written, then verifies and reads the same again.
+/// STUN messages: a request that was read can be written, then verifies and reads the same again. And what comes to the same
+/// port before anybody is known: a `ClientHello`.
 pub fn stun(data: &[u8]) {
+    let _ = weever_core::wire::client_hello::is_of_general_library(data);
     let Ok(view) = StunView::parse(data) else { return };
     assert!(view.has_integrity() || !view.verify_integrity("password", mac));
     let _ = (

@@ -425,6 +425,10 @@ mod tests {
         assert_eq!(receive(&client), (b"back".to_vec(), way));
         let took = sent.elapsed().as_secs_f64() * 1e3;
         assert!(took >= 49.9, "{took} ms");
+        // What was sent is counted a moment later.
+        while proxy.counts().1.passed == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
         let (there, back) = proxy.counts();
         assert_eq!((there.passed, back.passed), (1, 1));
     }

@@ -89,7 +89,7 @@ impl Worker {
             rtx: RtxBudget::new(now),
         };
         if let Some(slot) = self.senders.get_mut(key as usize) {
-            *slot = Some(Box::new(sender));
+            *slot = Some(sender);
         }
         for track in tracks {
             self.want_keyframe_for_new(track);

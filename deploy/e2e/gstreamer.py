@@ -1,14 +1,12 @@
 #!/usr/bin/python3
-"""GStreamer's webrtcbin as a WHEP player of video, in one codec. Counts are written as a line of JSON whenever a line
-comes in; it leaves when its input ends.
+"""GStreamer's webrtcbin as a WHEP player or a WHIP publisher of video, in one codec. A player writes its counts as a line
+of JSON whenever a line comes in; both leave when their input ends.
 
-Usage: gstreamer_plays.py URL CODEC SERVER_PORT HOST PORT: candidates of SERVER_PORT are led to HOST PORT."""
+Usage: gstreamer.py play URL CODEC SERVER_PORT HOST PORT: candidates of SERVER_PORT are led to HOST PORT
+       gstreamer.py publish URL CODEC"""
 
-import hashlib
 import json
 import re
-import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -28,29 +26,25 @@ FREEZE_SECONDS = 0.5
 FEEDBACK = "rtcp-fb-nack=true,rtcp-fb-nack-pli=true,rtcp-fb-transport-cc=true"
 
 
-class Player:
-    def __init__(self, url, codec, server_port, host, port):
-        self.url, self.server_port, self.way = url, server_port, (host, port)
-        self.frames, self.freezes, self.last_frame = 0, 0, None
+ENCODERS = {
+    "VP8": "vp8enc deadline=1 target-bitrate=500000 keyframe-max-dist=60 ! rtpvp8pay",
+    "H264": "openh264enc bitrate=500000 gop-size=60 ! h264parse ! rtph264pay config-interval=-1",
+}
+
+
+class Peer:
+    """A webrtcbin that POSTs its offer and leaves by DELETE."""
+
+    def __init__(self, url):
+        self.url = url
         self.location = None
-        self.loop = GLib.MainLoop()
         self.failure = None
+        self.loop = GLib.MainLoop()
         self.pipeline = Gst.Pipeline()
         self.bin = Gst.ElementFactory.make("webrtcbin")
         self.bin.set_property("bundle-policy", GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE)
-        # Its own certificate would be RSA, which the server's DTLS library does not take (RFC 8827 §6.5 asks for ECDSA).
-        pem = ecdsa_certificate()
-        self.fingerprint = fingerprint(pem)
-        self.bin.connect("deep-element-added", lambda _bin, _parent, element: _set_certificate(element, pem))
         self.pipeline.add(self.bin)
-        self.bin.connect("pad-added", self._on_pad)
         self.bin.connect("on-negotiation-needed", self._on_negotiation_needed)
-        profile = ",packetization-mode=(string)1,profile-level-id=(string)42e01f" if codec == "H264" else ""
-        caps = (f"application/x-rtp,media=video,encoding-name={codec},payload=96,clock-rate=90000,"
-                f"{FEEDBACK}{profile}")
-        transceiver = self.bin.emit("add-transceiver", GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY,
-                                    Gst.Caps.from_string(caps))
-        transceiver.set_property("do-nack", True)
         bus = self.pipeline.get_bus()
         bus.add_signal_watch()
         bus.connect("message::error", lambda _bus, message: self.fail(message.parse_error()))
@@ -70,12 +64,63 @@ class Player:
                 request = urllib.request.Request(self.location, method="DELETE")
                 urllib.request.urlopen(request, timeout=HTTP_SECONDS).close()
         if self.failure:
-            sys.exit(f"gstreamer_plays.py: {self.failure}")
+            sys.exit(f"gstreamer.py: {self.failure}")
 
     def _read_input(self):
         for _line in sys.stdin:
             GLib.idle_add(self._tell)
         GLib.idle_add(self.loop.quit)
+
+    def _tell(self):
+        pass
+
+    def change_answer(self, answer):
+        return answer
+
+    def _on_negotiation_needed(self, _bin):
+        self.bin.emit("create-offer", None, Gst.Promise.new_with_change_func(self._on_offer))
+
+    def _on_offer(self, promise):
+        # The offer lives only as long as the reply.
+        reply = promise.get_reply()
+        offer = reply.get_value("offer")
+        self.bin.emit("set-local-description", offer, Gst.Promise.new())
+        # The server needs no candidate of ours. HTTP has no place on GStreamer's thread.
+        threading.Thread(target=self._post, args=(offer.sdp.as_text(),), daemon=True).start()
+
+    def _post(self, offer):
+        request = urllib.request.Request(self.url, offer.encode(), {"Content-Type": "application/sdp"}, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=HTTP_SECONDS) as answered:
+                self.location = urllib.parse.urljoin(self.url, answered.headers["Location"])
+                answer = answered.read().decode()
+        except OSError as error:
+            GLib.idle_add(self.fail, error)
+            return
+        answer = self.change_answer(answer)
+        _, sdp = GstSdp.SDPMessage.new_from_text(answer)
+        description = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, sdp)
+        self.bin.emit("set-remote-description", description, Gst.Promise.new())
+
+
+class Player(Peer):
+    """Decodes what comes."""
+
+    def __init__(self, url, codec, server_port, host, port):
+        super().__init__(url)
+        self.server_port, self.way = server_port, (host, port)
+        self.frames, self.freezes, self.last_frame = 0, 0, None
+        self.bin.connect("pad-added", self._on_pad)
+        profile = ",packetization-mode=(string)1,profile-level-id=(string)42e01f" if codec == "H264" else ""
+        caps = (f"application/x-rtp,media=video,encoding-name={codec},payload=96,clock-rate=90000,"
+                f"{FEEDBACK}{profile}")
+        transceiver = self.bin.emit("add-transceiver", GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY,
+                                    Gst.Caps.from_string(caps))
+        transceiver.set_property("do-nack", True)
+
+    def change_answer(self, answer):
+        candidate = rf"(?m)^(a=candidate:\S+ \d+ \S+ \d+) \S+ {self.server_port} typ"
+        return re.sub(candidate, rf"\1 {self.way[0]} {self.way[1]} typ", answer)
 
     def _tell(self):
         print(json.dumps({"framesDecoded": self.frames, "freezes": self.freezes, **self._buffered()}), flush=True)
@@ -90,34 +135,6 @@ class Player:
                          "repaired": "rtx-success-count"}
                 return {ours: stats.get_value(theirs) for ours, theirs in names.items()}
         return {}
-
-    def _on_negotiation_needed(self, _bin):
-        self.bin.emit("create-offer", None, Gst.Promise.new_with_change_func(self._on_offer))
-
-    def _on_offer(self, promise):
-        # The offer lives only as long as the reply.
-        reply = promise.get_reply()
-        offer = reply.get_value("offer")
-        self.bin.emit("set-local-description", offer, Gst.Promise.new())
-        # The server needs no candidate of ours. HTTP has no place on GStreamer's thread.
-        threading.Thread(target=self._post, args=(offer.sdp.as_text(),), daemon=True).start()
-
-    def _post(self, offer):
-        # The offer was written before the certificate was set.
-        offer = re.sub(r"a=fingerprint:[^\r\n]*", f"a=fingerprint:sha-256 {self.fingerprint}", offer)
-        request = urllib.request.Request(self.url, offer.encode(), {"Content-Type": "application/sdp"}, method="POST")
-        try:
-            with urllib.request.urlopen(request, timeout=HTTP_SECONDS) as answered:
-                self.location = urllib.parse.urljoin(self.url, answered.headers["Location"])
-                answer = answered.read().decode()
-        except OSError as error:
-            GLib.idle_add(self.fail, error)
-            return
-        candidate = rf"(?m)^(a=candidate:\S+ \d+ \S+ \d+) \S+ {self.server_port} typ"
-        answer = re.sub(candidate, rf"\1 {self.way[0]} {self.way[1]} typ", answer)
-        _, sdp = GstSdp.SDPMessage.new_from_text(answer)
-        description = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, sdp)
-        self.bin.emit("set-remote-description", description, Gst.Promise.new())
 
     def _on_pad(self, _bin, pad):
         if pad.get_direction() != Gst.PadDirection.SRC:
@@ -140,23 +157,18 @@ class Player:
         self.frames += 1
 
 
-def ecdsa_certificate():
-    """A key and its self-signed certificate, PEM."""
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-               "-subj", "/CN=gstreamer", "-days", "1", "-keyout", "-", "-out", "-"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+class Publisher(Peer):
+    """Sends a moving test picture."""
 
-
-def fingerprint(pem):
-    """RFC 8122 §5."""
-    certificate = pem[pem.index("-----BEGIN CERTIFICATE"):]
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).digest().hex(":").upper()
-
-
-def _set_certificate(element, pem):
-    factory = element.get_factory()
-    if factory and factory.get_name() == "dtlssrtpdec":
-        element.set_property("pem", pem)
+    def __init__(self, url, codec):
+        super().__init__(url)
+        source = Gst.parse_bin_from_description(
+            "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1 ! videoconvert ! "
+            f"queue ! {ENCODERS[codec]} ! capsfilter caps=application/x-rtp,media=video,encoding-name={codec},payload=96",
+            True)
+        self.pipeline.add(source)
+        source.link(self.bin)
+        self.bin.emit("get-transceiver", 0).set_property("direction", GstWebRTC.WebRTCRTPTransceiverDirection.SENDONLY)
 
 
 def _all(iterator):
@@ -167,7 +179,11 @@ def _all(iterator):
         yield element
 
 
-if len(sys.argv) != 6:
-    sys.exit(__doc__)
 Gst.init(None)
-Player(*sys.argv[1:]).run()
+match sys.argv[1:]:
+    case ["play", url, codec, server_port, host, port]:
+        Player(url, codec, server_port, host, port).run()
+    case ["publish", url, codec]:
+        Publisher(url, codec).run()
+    case _:
+        sys.exit(__doc__)
