@@ -36,6 +36,11 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// Datagrams to be sent, and messages to be read, that may wait: str0m takes them at once.
 const WAITING: usize = 256;
 
+/// Datagrams of a handshake, and bytes of each; a handshake on a bad path has some dozens, of 1200 bytes. The library keeps
+/// what it can't read yet, so this is what a peer can make it keep.
+const HANDSHAKE_DATAGRAMS: u32 = 256;
+const HANDSHAKE_DATAGRAM: usize = 2048;
+
 /// What all these associations share.
 pub(super) fn config(identity: &DtlsCert) -> Result<Arc<HandshakeConfig>, IdentityError> {
     let refused = |error: &dyn fmt::Display| IdentityError::Config(error.to_string());
@@ -87,6 +92,8 @@ pub(super) struct RsaDtls {
     now: Instant,
     outgoing: VecDeque<BytesMut>,
     news: VecDeque<News>,
+    /// Datagrams before it stood.
+    taken: u32,
     connected: bool,
     closing: bool,
 }
@@ -108,6 +115,7 @@ impl RsaDtls {
             now,
             outgoing: VecDeque::new(),
             news: VecDeque::new(),
+            taken: 0,
             connected: false,
             closing: false,
         }
@@ -129,6 +137,15 @@ impl RsaDtls {
     pub(super) fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
         if self.closing {
             return Ok(());
+        }
+        if !self.connected {
+            self.taken += 1;
+            if self.taken > HANDSHAKE_DATAGRAMS {
+                return Err(DtlsImplError::ReceiveQueueFull);
+            }
+            if packet.len() > HANDSHAKE_DATAGRAM {
+                return Ok(());
+            }
         }
         let now = self.now;
         let read = self.endpoint().read(now, PEER, None, BytesMut::from(packet));
@@ -429,6 +446,20 @@ mod tests {
         bench.client.write(bench.now, PEER, b"still here").unwrap();
         bench.exchange(|| false).unwrap();
         assert_eq!(bench.told, [Told::Message(b"still here".to_vec())]);
+    }
+
+    #[test]
+    fn a_handshake_that_never_ends_is_ended() {
+        let mut bench = Bench::new(Some(&rcgen::PKCS_RSA_SHA256));
+        // Of the next epoch: kept until the keys are there.
+        let record = [&[23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 100][..], &[7; 100]].concat();
+        for _ in 0..HANDSHAKE_DATAGRAMS {
+            bench.server.handle_packet(&record).unwrap();
+        }
+        assert_eq!(
+            bench.server.handle_packet(&record),
+            Err(DtlsImplError::ReceiveQueueFull)
+        );
     }
 
     #[test]
