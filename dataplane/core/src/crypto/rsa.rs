@@ -186,10 +186,11 @@ impl RsaDtls {
             .map_err(|_| failed())?;
         let keys = keys.as_ref().to_vec();
         self.connected = true;
+        // Nobody is connected before its certificate was compared.
         self.news.extend([
-            News::Connected,
             News::Certificate(certificate),
             News::Keys(keys, profile),
+            News::Connected,
         ]);
         Ok(())
     }
@@ -273,6 +274,7 @@ mod tests {
     /// A client of the same library, and the way between both.
     struct Bench {
         server: RsaDtls,
+        configs: (Arc<HandshakeConfig>, Arc<HandshakeConfig>),
         client: Endpoint,
         client_certificate: Option<Vec<u8>>,
         now: Instant,
@@ -304,18 +306,25 @@ mod tests {
                 .with_insecure_skip_verify(true)
                 .build(true, Some(PEER))
                 .unwrap();
-            let now = Instant::now();
-            let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
-            endpoint.connect(now, PEER, Arc::new(client), None).unwrap();
             let made = dimpl::certificate::generate_self_signed_certificate().unwrap();
             let identity = DtlsCert {
                 certificate: made.certificate,
                 private_key: made.private_key,
             };
+            let mut bench = Self::between(Arc::new(client), config(&identity).unwrap());
+            bench.client_certificate = client_certificate;
+            bench
+        }
+
+        fn between(client: Arc<HandshakeConfig>, server: Arc<HandshakeConfig>) -> Self {
+            let now = Instant::now();
+            let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
+            endpoint.connect(now, PEER, client.clone(), None).unwrap();
             Self {
-                server: RsaDtls::new(config(&identity).unwrap(), now),
+                server: RsaDtls::new(server.clone(), now),
+                configs: (client, server),
                 client: endpoint,
-                client_certificate,
+                client_certificate: None,
                 now,
                 told: Vec::new(),
                 heard: Vec::new(),
@@ -323,13 +332,30 @@ mod tests {
             }
         }
 
+        /// Another handshake between the same two.
+        fn again(&self) -> Self {
+            let (client, server) = self.configs.clone();
+            Self::between(client, server)
+        }
+
         /// Lets datagrams go both ways until none is left, but for those of the server that `lost` takes.
-        fn exchange(&mut self, mut lost: impl FnMut() -> bool) -> Result<(), DtlsImplError> {
+        fn exchange(&mut self, lost: impl FnMut() -> bool) -> Result<(), DtlsImplError> {
+            self.exchange_changed(lost, |_| {})
+        }
+
+        /// Those of the client are changed on their way.
+        fn exchange_changed(
+            &mut self,
+            mut lost: impl FnMut() -> bool,
+            mut change: impl FnMut(&mut Vec<u8>),
+        ) -> Result<(), DtlsImplError> {
             loop {
                 let mut any = false;
                 while let Some(packet) = self.client.poll_transmit() {
                     any = true;
-                    self.server.handle_packet(&packet.message)?;
+                    let mut packet = packet.message.to_vec();
+                    change(&mut packet);
+                    self.server.handle_packet(&packet)?;
                 }
                 let mut buf = [0; 2000];
                 loop {
@@ -390,7 +416,7 @@ mod tests {
             let keys = bench.keys_of_client();
             assert_eq!(
                 bench.told,
-                [Told::Connected, Told::Certificate(certificate), Told::Keys(keys)]
+                [Told::Certificate(certificate), Told::Keys(keys), Told::Connected]
             );
             assert_eq!(bench.server.protocol_version(), Some(ProtocolVersion::DTLS1_2));
             bench.told.clear();
@@ -421,7 +447,7 @@ mod tests {
             bench.exchange(lost).unwrap();
             bench.pass(Duration::from_millis(1100));
         }
-        assert_eq!(bench.told.first(), Some(&Told::Connected));
+        assert_eq!(bench.told.last(), Some(&Told::Connected));
         assert!(left < 0, "something was lost");
     }
 
@@ -446,6 +472,44 @@ mod tests {
         bench.client.write(bench.now, PEER, b"still here").unwrap();
         bench.exchange(|| false).unwrap();
         assert_eq!(bench.told, [Told::Message(b"still here".to_vec())]);
+    }
+
+    /// `ROUNDS=60000` in the environment tries longer.
+    #[test]
+    fn what_a_client_sends_wrong_harms_nobody() {
+        let first = Bench::new(Some(&rcgen::PKCS_ECDSA_P256_SHA256));
+        let rounds = std::env::var("ROUNDS").map_or(300, |rounds| rounds.parse().unwrap());
+        let mut ended = [0; 3];
+        for seed in 0..rounds {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut bench = first.again();
+            let mut changes = random.u32(1..4);
+            let change = |packet: &mut Vec<u8>| {
+                if changes == 0 || random.u8(..3) > 0 || packet.is_empty() {
+                    return;
+                }
+                changes -= 1;
+                let at = random.usize(..packet.len());
+                match random.u8(..5) {
+                    0 => packet[at] ^= 1 << random.u8(..8),
+                    1 => packet[at] = random.choice([0, 1, 0x7f, 0x80, 0xff]).unwrap(),
+                    2 => packet.truncate(at),
+                    3 => packet.insert(at, random.u8(..)),
+                    _ => packet.extend_from_within(at..),
+                }
+            };
+            let result = bench.exchange_changed(|| false, change);
+            let connected = bench.told.contains(&Told::Connected);
+            ended[if connected {
+                0
+            } else {
+                1 + usize::from(result.is_err())
+            }] += 1;
+        }
+        assert!(
+            ended.iter().all(|count| *count > 0),
+            "connected, waiting, refused: {ended:?}"
+        );
     }
 
     #[test]
