@@ -2,8 +2,7 @@
 """GStreamer's webrtcbin as a WHEP player or a WHIP publisher of video, in one codec. A player writes its counts as a line
 of JSON whenever a line comes in; both leave when their input ends.
 
-Usage: gstreamer.py play URL CODEC SERVER_PORT HOST PORT: candidates of SERVER_PORT are led to HOST PORT
-       gstreamer.py publish URL CODEC"""
+Usage: gstreamer.py play|publish URL CODEC SERVER_PORT HOST PORT: candidates of SERVER_PORT are led to HOST PORT"""
 
 import json
 import re
@@ -35,8 +34,8 @@ ENCODERS = {
 class Peer:
     """A webrtcbin that POSTs its offer and leaves by DELETE."""
 
-    def __init__(self, url):
-        self.url = url
+    def __init__(self, url, server_port, host, port):
+        self.url, self.server_port, self.way = url, server_port, (host, port)
         self.location = None
         self.failure = None
         self.loop = GLib.MainLoop()
@@ -74,9 +73,6 @@ class Peer:
     def _tell(self):
         pass
 
-    def change_answer(self, answer):
-        return answer
-
     def _on_negotiation_needed(self, _bin):
         self.bin.emit("create-offer", None, Gst.Promise.new_with_change_func(self._on_offer))
 
@@ -97,7 +93,8 @@ class Peer:
         except OSError as error:
             GLib.idle_add(self.fail, error)
             return
-        answer = self.change_answer(answer)
+        candidate = rf"(?m)^(a=candidate:\S+ \d+ \S+ \d+) \S+ {self.server_port} typ"
+        answer = re.sub(candidate, rf"\1 {self.way[0]} {self.way[1]} typ", answer)
         _, sdp = GstSdp.SDPMessage.new_from_text(answer)
         description = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, sdp)
         self.bin.emit("set-remote-description", description, Gst.Promise.new())
@@ -106,9 +103,8 @@ class Peer:
 class Player(Peer):
     """Decodes what comes."""
 
-    def __init__(self, url, codec, server_port, host, port):
-        super().__init__(url)
-        self.server_port, self.way = server_port, (host, port)
+    def __init__(self, url, codec, *way):
+        super().__init__(url, *way)
         self.frames, self.freezes, self.last_frame = 0, 0, None
         self.bin.connect("pad-added", self._on_pad)
         profile = ",packetization-mode=(string)1,profile-level-id=(string)42e01f" if codec == "H264" else ""
@@ -117,10 +113,6 @@ class Player(Peer):
         transceiver = self.bin.emit("add-transceiver", GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY,
                                     Gst.Caps.from_string(caps))
         transceiver.set_property("do-nack", True)
-
-    def change_answer(self, answer):
-        candidate = rf"(?m)^(a=candidate:\S+ \d+ \S+ \d+) \S+ {self.server_port} typ"
-        return re.sub(candidate, rf"\1 {self.way[0]} {self.way[1]} typ", answer)
 
     def _tell(self):
         print(json.dumps({"framesDecoded": self.frames, "freezes": self.freezes, **self._buffered()}), flush=True)
@@ -160,8 +152,8 @@ class Player(Peer):
 class Publisher(Peer):
     """Sends a moving test picture."""
 
-    def __init__(self, url, codec):
-        super().__init__(url)
+    def __init__(self, url, codec, *way):
+        super().__init__(url, *way)
         source = Gst.parse_bin_from_description(
             "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1 ! videoconvert ! "
             f"queue ! {ENCODERS[codec]} ! capsfilter caps=application/x-rtp,media=video,encoding-name={codec},payload=96",
@@ -181,9 +173,9 @@ def _all(iterator):
 
 Gst.init(None)
 match sys.argv[1:]:
-    case ["play", url, codec, server_port, host, port]:
-        Player(url, codec, server_port, host, port).run()
-    case ["publish", url, codec]:
-        Publisher(url, codec).run()
+    case ["play", *arguments] if len(arguments) == 5:
+        Player(*arguments).run()
+    case ["publish", *arguments] if len(arguments) == 5:
+        Publisher(*arguments).run()
     case _:
         sys.exit(__doc__)

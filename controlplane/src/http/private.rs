@@ -1,4 +1,4 @@
-//! The operator's side: tokens, lists, rooms, probes, metrics.
+//! The operator's side: tokens, lists, rooms, data planes, probes, metrics.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
