@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weever_settings::{Program, Setting, Take};
+use weever_settings::{LOG_FORMAT, LogFormat, Program, Setting, Take};
 
 const fn setting(
     group: &'static str,
@@ -190,6 +190,14 @@ pub const SETTINGS: &[Setting] = &[
         Some("info"),
         "What is logged, as RUST_LOG: info, weever_controlplane=debug, ...",
     ),
+    LOG_FORMAT,
+    setting(
+        PROCESS,
+        "otlp-endpoint",
+        "URL",
+        None,
+        "OpenTelemetry collector that is sent a trace of each join, by OTLP over HTTP: http://localhost:4318.",
+    ),
 ];
 
 /// The program, as its help shows it.
@@ -273,6 +281,10 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Filter of the log.
     pub log: String,
+    /// How it is written.
+    pub log_format: LogFormat,
+    /// Collector of traces, a URL.
+    pub otlp_endpoint: Option<String>,
 }
 
 impl fmt::Debug for Config {
@@ -329,6 +341,8 @@ impl Config {
                 take.parse_with("drain-timeout", |text| whole(text, 0..=MAX_DRAIN_SECONDS)),
             ),
             log: log_filter(take),
+            log_format: take.parse("log-format"),
+            otlp_endpoint: take.optional_with("otlp-endpoint", http_url),
         }
     }
 }
@@ -347,6 +361,13 @@ fn log_filter(take: &mut Take<'_>) -> String {
     take.parse_with("log", |text| {
         tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned())
     })
+}
+
+/// A URL that can be posted to.
+fn http_url(text: &str) -> Result<String, &'static str> {
+    let url = reqwest::Url::parse(text).ok();
+    let ok = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    ok.then(|| text.to_owned()).ok_or("an http:// or https:// URL")
 }
 
 /// `https://*.example.org/` means the same as `example.org`.
@@ -410,6 +431,8 @@ mod tests {
             "--max-connections=0",
             "--drain-timeout=99999999999999999",
             "--log=weever=loud",
+            "--log-format=xml",
+            "--otlp-endpoint=localhost:4318",
             "--cors-domain=a/b",
             "--stun=a b",
         ];

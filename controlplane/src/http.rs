@@ -4,6 +4,7 @@ pub mod cors;
 pub mod foreign;
 pub mod limits;
 pub mod listen;
+pub mod measure;
 pub mod names_in_path;
 pub mod private;
 pub mod problem;
@@ -25,6 +26,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::signalling::Signalling;
 use limits::JoinRate;
+use measure::Measure;
 use problem::Problem;
 
 /// What handlers work with.
@@ -81,23 +83,34 @@ pub fn public(app: App) -> Router {
         router = router.merge(private::tokens_and_lists());
     }
     let cors = axum::middleware::from_fn_with_state(app.clone(), cors::apply);
+    let measure = measured(&app, "public");
     router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(elsewhere)
         .layer(cors)
+        .layer(axum::middleware::from_fn_with_state(measure, measure::requests))
         .with_state(app)
 }
 
 /// What operators reach.
 pub fn private(app: App) -> Router {
     let foreign = axum::middleware::from_fn_with_state(app.clone(), foreign::refuse);
+    let measure = measured(&app, "private");
     private::tokens_and_lists()
         .merge(private::operations())
         // Not the site: a link may lead to the management page.
         .route_layer(foreign)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(site::serve)
+        .layer(axum::middleware::from_fn_with_state(measure, measure::requests))
         .with_state(app)
+}
+
+fn measured(app: &App, server: &'static str) -> Measure {
+    Measure {
+        server,
+        metrics: app.metrics.clone(),
+    }
 }
 
 /// The router adds what is allowed.

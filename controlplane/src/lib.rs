@@ -9,12 +9,14 @@ mod descriptors;
 pub mod http;
 pub mod metrics;
 pub mod names;
+pub mod otlp;
 pub mod rooms;
 pub mod sdp;
 pub mod shards;
 pub mod signalling;
 mod start;
 pub mod store;
+pub mod traceparent;
 
 pub use config::{Config, PROGRAM, SETTINGS};
 pub use start::{Running, StartError, check, main, run, start};

@@ -14,6 +14,7 @@ mod restart;
 mod session;
 mod shards;
 mod show;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use weever_proto::{Command, Event, IceCredentials, Role, SessionId};
 pub use api::{Action, Effect, Join, Notice, Refused, Reply, RequestId, SessionKey, SessionStatus, ShardId};
 use session::Session;
 use shards::Shard;
+pub use trace::{JoinOutcome, JoinTrace, Posted};
 
 use crate::names::{FullId, RoomName};
 use crate::sdp::emit::LocalTransport;
@@ -88,6 +90,19 @@ pub struct WorkerInfo {
     pub sessions: usize,
     /// Share of its core that it uses, thousandths, as it said last.
     pub load_permille: u32,
+}
+
+/// What there is on a node, for its metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Name, publishers and subscribers of each room.
+    pub rooms: Vec<(RoomName, usize, usize)>,
+    /// Data planes that are connected, or were a moment ago.
+    pub shards: Vec<ShardInfo>,
+    /// Whether somebody could be let in now.
+    pub ready: bool,
+    /// Nobody is let in any more.
+    pub draining: bool,
 }
 
 /// All rooms of a node.
@@ -226,11 +241,16 @@ impl Rooms {
         Some(all.filter_map(info).collect())
     }
 
-    /// Publishers and subscribers of each room.
-    pub fn counts(&self) -> Vec<(RoomName, usize, usize)> {
+    /// What there is, counted.
+    pub fn census(&self) -> Census {
         let count =
             |(name, room): (&RoomName, &Room)| (name.clone(), room.publishers.len(), room.subscribers.len());
-        self.rooms.iter().map(count).collect()
+        Census {
+            rooms: self.rooms.iter().map(count).collect(),
+            shards: self.shards(),
+            ready: self.is_ready(),
+            draining: self.draining,
+        }
     }
 
     /// Whether somebody could be let in now.
@@ -253,7 +273,8 @@ impl Rooms {
             | Event::ChannelOpen { session }
             | Event::Text { session, .. }
             | Event::TrackLive { session, .. }
-            | Event::TrackGone { session, .. } => *session,
+            | Event::TrackGone { session, .. }
+            | Event::JoinProgress { session, .. } => *session,
         };
         if let (Event::SessionClosed { .. }, Some(shard)) = (&event, self.shards.get_mut(&shard)) {
             shard.has_closed(id);
@@ -281,6 +302,9 @@ impl Rooms {
                 let (room, id) = (session.state.room.clone(), session.state.id.clone());
                 effects.push(Effect::Notice(Notice::TrackLive { room, id, track }));
             }
+            Event::JoinProgress { stage, after_us, .. } => {
+                self.progress(now, id, stage, Duration::from_micros(after_us), effects);
+            }
             Event::TrackGone { track, .. } => {
                 let (room, id) = (session.state.room.clone(), session.state.id.clone());
                 effects.push(Effect::Notice(Notice::TrackGone { room, id, track }));
@@ -307,6 +331,13 @@ impl Rooms {
             .is_some_and(|starting| starting.deadline <= now)
         {
             return self.end(now, id, "data-plane-silent", Tell::Shard, effects);
+        }
+        if session
+            .joining
+            .as_ref()
+            .is_some_and(|joining| joining.deadline() <= now)
+        {
+            self.end_trace(now, id, JoinOutcome::NoMedia, effects);
         }
         self.unanswered(now, id, effects);
     }

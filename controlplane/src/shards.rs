@@ -140,6 +140,23 @@ enum Ended {
     HelloAgain,
 }
 
+impl Ended {
+    /// For metrics.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::NoHello => "no-hello",
+            Self::NotHello => "not-hello",
+            Self::Refused(_) => "refused",
+            Self::Frame(FrameError::Io(_)) => "broken",
+            Self::Frame(_) => "bad-frame",
+            Self::Closed => "closed",
+            Self::Silent => "silent",
+            Self::Hung => "hung",
+            Self::HelloAgain => "hello-again",
+        }
+    }
+}
+
 struct Connection {
     signalling: Signalling,
     metrics: Arc<Metrics>,
@@ -151,12 +168,17 @@ impl Connection {
         let mut frames = Framed::new(stream, ControlCodec);
         let hello = match self.greet(&mut frames).await {
             Ok(hello) => hello,
-            Err(reason) => return tracing::warn!(%reason, "a data plane's connection was closed"),
+            Err(reason) => {
+                self.metrics.shard_disconnected(reason.word());
+                return tracing::warn!(%reason, "a data plane's connection was closed");
+            }
         };
         let name = hello.name.clone();
         let shard = self.signalling.shard_id();
         if let Ok(commands) = self.signalling.shard_up(shard, hello).await {
+            self.metrics.shard_connected();
             let reason = self.talk(&name, shard, frames, commands).await;
+            self.metrics.shard_disconnected(reason.word());
             match reason {
                 // How an orderly end looks. What was lost by another is told with its sessions.
                 Ended::Closed => tracing::info!(name, "a data plane closed its connection"),
@@ -267,15 +289,14 @@ impl Connection {
             FromShard::Hello(_) => return Err(Ended::HelloAgain),
             FromShard::Stats {
                 workers,
+                tracks,
                 resident_memory,
-                ..
             } => {
-                self.metrics.set_workers(name, &workers);
-                self.metrics.set_resident_memory(name, resident_memory);
                 let permille = workers
                     .iter()
                     .map(|stats| (stats.worker, stats.load_permille))
                     .collect();
+                self.metrics.set_workers(name, workers, &tracks, resident_memory);
                 Action::Loads { shard, permille }
             }
             FromShard::Pong(_) => return Ok(()),

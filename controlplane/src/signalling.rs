@@ -4,14 +4,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use weever_proto::{Command, Role, ToShard};
 
 use crate::metrics::Metrics;
+use crate::otlp::Otlp;
 use crate::rooms::{
-    Action, Effect, Entropy, Notice, Refused, Reply, RequestId, Rooms, RoomsConfig, SessionKey, ShardId,
+    Action, Effect, Entropy, JoinTrace, Notice, Refused, Reply, RequestId, Rooms, RoomsConfig, SessionKey,
+    ShardId,
 };
 
 /// Actions that may wait. When full, senders wait: HTTP clients feel it, media never does.
@@ -47,13 +49,14 @@ pub struct Stopped;
 
 impl Signalling {
     /// Starts the task.
-    pub fn start(config: RoomsConfig, metrics: Arc<Metrics>) -> Self {
+    pub fn start(config: RoomsConfig, metrics: Arc<Metrics>, otlp: Option<Otlp>) -> Self {
         let (mailbox, letters) = mpsc::channel(MAILBOX);
         let task = Task {
             rooms: Rooms::new(config, Box::new(SystemEntropy)),
             shards: HashMap::new(),
             waiting: HashMap::new(),
             metrics,
+            otlp,
         };
         tokio::spawn(task.run(letters));
         Self {
@@ -103,6 +106,7 @@ impl Signalling {
                 status: 503,
                 detail: Stopped.to_string(),
                 retry_after: Some(std::time::Duration::from_secs(1)),
+                reason: None,
             })
         };
         if sent.is_err() {
@@ -140,6 +144,7 @@ struct Task {
     shards: HashMap<ShardId, mpsc::Sender<ToShard>>,
     waiting: HashMap<RequestId, oneshot::Sender<Reply>>,
     metrics: Arc<Metrics>,
+    otlp: Option<Otlp>,
 }
 
 impl Task {
@@ -167,7 +172,6 @@ impl Task {
             Letter::Act(action) => {
                 if let Action::ShardDown { shard } = &action {
                     self.shards.remove(shard);
-                    self.metrics.set_shards(self.shards.len());
                 }
                 self.act(action);
             }
@@ -177,7 +181,6 @@ impl Task {
             }
             Letter::ShardUp(shard, hello, queue) => {
                 self.shards.insert(shard, queue);
-                self.metrics.set_shards(self.shards.len());
                 self.act(Action::ShardUp { shard, hello });
             }
             Letter::Ask(question) => question(&self.rooms),
@@ -215,6 +218,13 @@ impl Task {
                     log(&notice);
                     self.metrics.note(&notice);
                 }
+                Effect::Traced(trace) => {
+                    log_join(&trace);
+                    self.metrics.joined(&trace);
+                    if let Some(otlp) = &self.otlp {
+                        otlp.offer(&trace);
+                    }
+                }
             }
         }
     }
@@ -241,11 +251,31 @@ fn word(role: Role) -> &'static str {
     }
 }
 
+/// One line for each join.
+fn log_join(trace: &JoinTrace) {
+    // Tenths are enough for a reader.
+    let ms = |at: Option<Duration>| at.map(|at| (at.as_secs_f64() * 1e4).round() / 10.0);
+    tracing::info!(
+        room = %trace.room,
+        role = word(trace.role),
+        id = %trace.id,
+        session = format_args!("{:016x}", trace.session.0),
+        shard = trace.shard,
+        worker = trace.worker.0,
+        outcome = trace.outcome.as_str(),
+        answer_ms = ms(trace.answer),
+        ice_ms = ms(trace.ice),
+        dtls_ms = ms(trace.dtls),
+        media_ms = ms(trace.media),
+        "join"
+    );
+}
+
 /// One line for what an operator wants to know.
 fn log(notice: &Notice) {
     match notice {
         Notice::Joined { room, role, id } => tracing::debug!(%room, role = word(*role), %id, "joined"),
-        Notice::Connected { room, role, id } => tracing::info!(%room, role = word(*role), %id, "connected"),
+        Notice::Connected { room, role, id } => tracing::debug!(%room, role = word(*role), %id, "connected"),
         Notice::Left {
             room,
             role,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use weever_settings::{Resolved, Stop};
+use weever_settings::{Resolved, Stop, log_to_stderr};
 
 use crate::auth::Auth;
 use crate::config::{Config, PROGRAM};
@@ -17,6 +17,7 @@ use crate::http::limits::JoinRate;
 use crate::http::listen::{ListenError, Server, bind, tls};
 use crate::http::{App, private, public};
 use crate::metrics::Metrics;
+use crate::otlp::{Otlp, OtlpError};
 use crate::rooms::RoomsConfig;
 use crate::shards::{self, SocketError};
 use crate::signalling::Signalling;
@@ -31,6 +32,9 @@ pub enum StartError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The collector of traces.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The executor or the signals.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -47,7 +51,7 @@ pub fn main(args: &[String]) -> ExitCode {
     if let Err(stop) = take.finish() {
         return stop.report(PROGRAM.name);
     }
-    log_to_stderr(&config.log);
+    log_to_stderr(&config.log, config.log_format);
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -65,16 +69,6 @@ pub fn check(resolved: &Resolved) -> Result<(), Stop> {
     let mut take = resolved.take();
     Config::from(&mut take);
     take.finish()
-}
-
-fn log_to_stderr(filter: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    // A program that hosts this one may have set up its own.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .try_init();
 }
 
 /// Serves until SIGTERM, SIGINT or the end of a drain.
@@ -167,7 +161,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         strict_rooms: config.strict_rooms,
         room_budget: 0,
     };
-    let signalling = Signalling::start(rooms, metrics.clone());
+    let otlp = match &config.otlp_endpoint {
+        Some(endpoint) => Some(Otlp::start(endpoint, &config.pod_name, metrics.clone())?),
+        None => None,
+    };
+    let signalling = Signalling::start(rooms, metrics.clone(), otlp);
     let data_planes = tokio::spawn(shards::serve(control, signalling.clone(), metrics.clone()));
 
     let (stop, stopped) = watch::channel(false);

@@ -5,8 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use tracing_subscriber::EnvFilter;
-use weever_settings::{Resolved, Stop};
+use weever_settings::{Resolved, Stop, log_to_stderr};
 
 use crate::{Invocation, PROGRAM, run};
 
@@ -17,7 +16,7 @@ pub fn main(args: &[String]) -> ExitCode {
         Ok(invocation) => invocation,
         Err(stop) => return stop.report(PROGRAM.name),
     };
-    log_to_stderr(&invocation.log);
+    log_to_stderr(&invocation.log, invocation.log_format);
     match run(&invocation.settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -42,12 +41,4 @@ fn take(resolved: &Resolved) -> Result<Invocation, Stop> {
     let invocation = Invocation::take(&mut take);
     take.finish()?;
     Ok(invocation)
-}
-
-fn log_to_stderr(filter: &str) {
-    // A host may have set up its own, which then stays.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(stderr)
-        .try_init();
 }

@@ -4,7 +4,7 @@ use std::{net::IpAddr, num::NonZeroUsize, os::unix::fs::MetadataExt, path::PathB
 
 use tracing_subscriber::EnvFilter;
 use weever_proto::limits::{MAX_NAME, MAX_WORKERS};
-use weever_settings::{Program, Setting, Take};
+use weever_settings::{LOG_FORMAT, LogFormat, Program, Setting, Take};
 use weever_uring::IoChoice;
 
 /// All settings of a data plane.
@@ -37,6 +37,8 @@ pub struct Invocation {
     pub settings: Settings,
     /// Log filter in the syntax of `RUST_LOG`.
     pub log: String,
+    /// How the log is written.
+    pub log_format: LogFormat,
 }
 
 const fn setting(
@@ -134,6 +136,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("info"),
         "What is logged, in the syntax of RUST_LOG.",
     ),
+    LOG_FORMAT,
 ];
 
 /// The program, as its help shows it.
@@ -160,6 +163,7 @@ impl Invocation {
         Self {
             settings: Settings::take(take),
             log: take.parse_with("log", |text| EnvFilter::try_new(text).map(|_| text.to_owned())),
+            log_format: take.parse("log-format"),
         }
     }
 }
@@ -256,7 +260,7 @@ mod tests {
 
     #[test]
     fn nothing_said_is_the_default() {
-        let Invocation { settings, log } = read(&[], &[]).unwrap();
+        let Invocation { settings, log, .. } = read(&[], &[]).unwrap();
         assert!(settings.control_socket.ends_with("control.sock"));
         assert_eq!(
             (settings.udp_port, settings.workers, settings.io),
@@ -278,7 +282,7 @@ mod tests {
             ("PUBLIC_IP", "192.0.2.1, 2001:db8::1"),
             ("RUST_LOG", "debug"),
         ];
-        let Invocation { settings, log } =
+        let Invocation { settings, log, .. } =
             read(&["--udp-port", "9100", "--workers=3"], &environment).unwrap();
         assert_eq!(settings.udp_port, 9100);
         assert_eq!(settings.workers, NonZeroUsize::new(3));

@@ -82,7 +82,7 @@ pub(crate) struct Scraped {
 }
 
 /// Weever's workers, else what client libraries export for a process.
-const CPU_NAMES: [&str; 2] = ["weever_worker_cpu_seconds", "process_cpu_seconds_total"];
+const CPU_NAMES: [&str; 2] = ["weever_worker_cpu_seconds_total", "process_cpu_seconds_total"];
 const RSS_NAMES: [&str; 2] = [
     "weever_shard_resident_memory_bytes",
     "process_resident_memory_bytes",
@@ -245,8 +245,8 @@ mod tests {
 
     #[test]
     fn a_servers_own_word_is_read() {
-        let text = "# HELP x y\nweever_worker_cpu_seconds{shard=\"a\",worker=\"0\"} 1.5\n\
-                    weever_worker_cpu_seconds{shard=\"a\",worker=\"1\"} 2\nprocess_resident_memory_bytes 1048576\n\
+        let text = "# HELP x y\nweever_worker_cpu_seconds_total{shard=\"a\",worker=\"0\"} 1.5\n\
+                    weever_worker_cpu_seconds_total{shard=\"a\",worker=\"1\"} 2\nprocess_resident_memory_bytes 1048576\n\
                     process_resident_memory_bytes_more 5\n";
         let scraped = Scraped::parse(text);
         assert_eq!(scraped.cpu, Some(Duration::from_millis(3500)));

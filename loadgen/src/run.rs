@@ -74,7 +74,7 @@ impl<'a> Run<'a> {
                 .is_some_and(|scraped| scraped.cpu.is_some());
             ensure!(
                 known,
-                "--server-metrics {url}: there is no weever_worker_cpu_seconds and no process_cpu_seconds_total"
+                "--server-metrics {url}: there is no weever_worker_cpu_seconds_total and no process_cpu_seconds_total"
             );
         }
         Ok(Self {

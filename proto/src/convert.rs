@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::{
     CloseReason, Codec, Command, DtlsRole, Event, Extension, ExtensionKind, Fingerprint, FromShard, Hello,
-    IceCredentials, Invalid, Kind, PayloadMap, PayloadType, Receive, Refusal, Role, RouteId, RouteSpec,
-    SessionId, SessionSnapshot, SessionSpec, ToShard, TrackId, TrackStats, Version, WorkerHello, WorkerId,
-    WorkerStats, limits, wire,
+    IceCredentials, Invalid, JoinStage, Kind, PayloadMap, PayloadType, Receive, Refusal, Role, RouteId,
+    RouteSpec, SessionId, SessionSnapshot, SessionSpec, ToShard, TrackId, TrackStats, Version, WorkerHello,
+    WorkerId, WorkerStats, limits, wire,
 };
 
 type Result<T> = std::result::Result<T, Invalid>;
@@ -75,6 +75,7 @@ enumeration!(DtlsRole, "dtls_role", { Client, Server });
 enumeration!(Kind, "kind", { Audio, Video });
 enumeration!(Codec, "codec", { Opus, Pcmu, Pcma, Red, Vp8, Vp9, H264, H265, Av1 });
 enumeration!(Refusal, "refusal", { Full, UnknownSession, UnknownWorker, Invalid, Draining });
+enumeration!(JoinStage, "join_stage", { Ice, Dtls, Media });
 enumeration!(CloseReason, "close_reason", {
     Requested, PeerClosed, ConsentExpired, ConnectTimeout, FingerprintMismatch, DtlsFailed, Internal,
 });
@@ -544,6 +545,15 @@ impl From<Event> for wire::Event {
                 session: session.0,
                 track: track.0,
             }),
+            Event::JoinProgress {
+                session,
+                stage,
+                after_us,
+            } => Body::JoinProgress(wire::JoinProgress {
+                session: session.0,
+                stage: stage.into(),
+                after_us,
+            }),
             Event::TrackGone { session, track } => Body::TrackGone(wire::TrackGone {
                 session: session.0,
                 track: track.0,
@@ -587,6 +597,11 @@ impl TryFrom<wire::Event> for Event {
             Body::TrackLive(e) => Self::TrackLive {
                 session: SessionId(e.session),
                 track: TrackId(e.track),
+            },
+            Body::JoinProgress(e) => Self::JoinProgress {
+                session: SessionId(e.session),
+                stage: e.stage.try_into()?,
+                after_us: e.after_us,
             },
             Body::TrackGone(e) => Self::TrackGone {
                 session: SessionId(e.session),

@@ -51,6 +51,17 @@ impl CloseReason {
     }
 }
 
+/// How far a session has come on its way to media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum JoinStage {
+    /// The first valid connectivity check came.
+    Ice,
+    /// The DTLS handshake is done.
+    Dtls,
+    /// Media passes: a publisher's first packet; to a subscriber the first keyframe, or sound if it has no picture.
+    Media,
+}
+
 /// What happened to a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -105,6 +116,15 @@ pub enum Event {
         session: SessionId,
         /// The track.
         track: TrackId,
+    },
+    /// It has come this far. Each stage is told once. Since 1.2.
+    JoinProgress {
+        /// The session.
+        session: SessionId,
+        /// Which.
+        stage: JoinStage,
+        /// Microseconds after the session was created.
+        after_us: u64,
     },
     /// A track ended or was replaced.
     TrackGone {

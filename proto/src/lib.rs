@@ -21,7 +21,8 @@ mod shard;
 
 pub use command::{Command, ToShard};
 pub use event::{
-    CloseReason, DELAY_BUCKETS_US, Event, FromShard, Refusal, SessionSnapshot, TrackStats, WorkerStats,
+    CloseReason, DELAY_BUCKETS_US, Event, FromShard, JoinStage, Refusal, SessionSnapshot, TrackStats,
+    WorkerStats,
 };
 pub use frame::{ControlCodec, FrameError, ShardCodec};
 pub use ids::{RouteId, SessionId, TrackId, WorkerId};

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use tokio_util::codec::{Decoder, Encoder};
 use weever_proto::{
     CloseReason, Codec, Command, ControlCodec, DtlsRole, Event, Extension, ExtensionKind, Fingerprint,
-    FrameError, FromShard, Hello, IceCredentials, Kind, PayloadMap, PayloadType, Receive, Refusal, Role,
-    RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec, ShardCodec, ToShard, TrackId, TrackStats,
-    VERSION, WorkerHello, WorkerId, WorkerStats, limits,
+    FrameError, FromShard, Hello, IceCredentials, JoinStage, Kind, PayloadMap, PayloadType, Receive, Refusal,
+    Role, RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec, ShardCodec, ToShard, TrackId,
+    TrackStats, VERSION, WorkerHello, WorkerId, WorkerStats, limits,
 };
 
 fn hello() -> Hello {
@@ -168,6 +168,11 @@ fn from_shard() -> Vec<FromShard> {
         },
         Event::TrackLive { session, track },
         Event::TrackGone { session, track },
+        Event::JoinProgress {
+            session,
+            stage: JoinStage::Media,
+            after_us: 1_234_567,
+        },
     ];
     let worker = WorkerStats {
         worker: WorkerId(2),

@@ -164,13 +164,13 @@ async fn drain(app: App) {
 }
 
 async fn metrics(State(app): State<App>) -> Answer {
-    let rooms = app
+    let census = app
         .signalling
-        .ask(crate::rooms::Rooms::counts)
+        .ask(crate::rooms::Rooms::census)
         .await
         .map_err(stopped)?;
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    Ok((kind, app.metrics.render(&rooms)).into_response())
+    Ok((kind, app.metrics.render(&census)).into_response())
 }
 
 #[derive(Serialize)]

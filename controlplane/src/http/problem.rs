@@ -6,11 +6,16 @@ use serde::Serialize;
 
 use crate::rooms::Refused;
 
+/// A word for the metrics, on the way out with each problem's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reason(pub &'static str);
+
 /// An error of the API.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
     detail: String,
+    reason: &'static str,
     headers: Vec<(header::HeaderName, String)>,
 }
 
@@ -29,8 +34,16 @@ impl Problem {
         Self {
             status,
             detail: detail.into(),
+            reason: usual_reason(status.as_u16()),
             headers: Vec::new(),
         }
+    }
+
+    /// Under another word in the metrics than its status has.
+    #[must_use]
+    pub fn because(mut self, reason: &'static str) -> Self {
+        self.reason = reason;
+        self
     }
 
     /// With a header.
@@ -50,10 +63,32 @@ impl Problem {
     }
 }
 
+/// What a status of ours usually says.
+fn usual_reason(status: u16) -> &'static str {
+    match status {
+        400 => "bad-request",
+        401 => "bad-token",
+        403 => "forbidden",
+        404 => "not-found",
+        405 => "method",
+        408 => "timeout",
+        409 => "duplicate",
+        413 => "too-large",
+        415 => "content-type",
+        422 => "unservable",
+        429 => "rate-limit",
+        503 => "unavailable",
+        _ => "error",
+    }
+}
+
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let problem = Self::new(status, refused.detail);
+        let mut problem = Self::new(status, refused.detail);
+        if let Some(reason) = refused.reason {
+            problem = problem.because(reason);
+        }
         match refused.retry_after {
             Some(after) => problem.with(header::RETRY_AFTER, after.as_secs().max(1).to_string()),
             None => problem,
@@ -77,6 +112,7 @@ impl IntoResponse for Problem {
             text,
         )
             .into_response();
+        response.extensions_mut().insert(Reason(self.reason));
         for (name, value) in self.headers {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 response.headers_mut().insert(name, value);

@@ -1,5 +1,7 @@
 //! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): joining by POST, and the session's own URL.
 
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -12,8 +14,9 @@ use super::names_in_path::{Path, Query};
 use super::problem::Problem;
 use super::{App, Peer};
 use crate::names::{FullId, RoomName};
-use crate::rooms::{Action, Join, Reply, SessionKey};
+use crate::rooms::{Action, Join, Posted, Reply, SessionKey};
 use crate::sdp::{Description, MAX_SDP, SdpError};
+use crate::traceparent::TraceParent;
 
 const SDP: &str = "application/sdp";
 /// What is read of a body that is too large, so that its sender gets to see the answer.
@@ -106,6 +109,12 @@ async fn join(
     headers: &HeaderMap,
     body: &mut Body,
 ) -> Result<Response, Problem> {
+    let posted = Posted {
+        at: Instant::now(),
+        parent: headers
+            .get("traceparent")
+            .and_then(|value| TraceParent::parse(value.to_str().ok()?)),
+    };
     let bad = |error: crate::names::NameError| Problem::new(StatusCode::BAD_REQUEST, error.to_string());
     let room = RoomName::new(room).map_err(bad)?;
     let id = FullId::new(id).map_err(bad)?;
@@ -140,6 +149,7 @@ async fn join(
                 id,
                 offer,
                 from,
+                posted,
             }))
         })
         .await;

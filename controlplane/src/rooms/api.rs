@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use weever_proto::{Command, Event, Hello, Role, SessionSnapshot, TrackId, WorkerId};
 
+use super::trace::{JoinTrace, Posted};
 use crate::names::{FullId, RoomName};
 use crate::sdp::Description;
 
@@ -59,6 +60,8 @@ pub struct Join {
     pub offer: Description,
     /// Players: whose media the slots show (Full ID or ID); default the longest live.
     pub from: Option<String>,
+    /// When it was asked for.
+    pub posted: Posted,
 }
 
 /// What happened, or is wanted.
@@ -177,6 +180,8 @@ pub enum Effect {
     },
     /// For logs, metrics, event streams.
     Notice(Notice),
+    /// A join is over, one way or the other: for logs, metrics, traces.
+    Traced(Box<JoinTrace>),
 }
 
 /// The outcome of a request.
@@ -234,6 +239,8 @@ pub struct Refused {
     pub detail: String,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// A word for the metrics, where the status alone doesn't say it.
+    pub reason: Option<&'static str>,
 }
 
 impl Refused {
@@ -242,6 +249,7 @@ impl Refused {
             status,
             detail: detail.into(),
             retry_after: None,
+            reason: None,
         }
     }
 
@@ -250,7 +258,13 @@ impl Refused {
             status: 503,
             detail: detail.into(),
             retry_after: Some(retry_after),
+            reason: None,
         }
+    }
+
+    pub(crate) fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
     }
 }
 

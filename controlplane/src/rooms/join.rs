@@ -8,6 +8,7 @@ use weever_proto::{Command, DtlsRole, Extension, Refusal, Role, SessionId, limit
 use super::api::{Effect, Join, Notice, Refused, Reply, SessionKey};
 use super::placement::{DRAINING_RETRY, NO_SHARD_RETRY};
 use super::session::{MediaState, Negotiation, READY, Session, Starting, State};
+use super::trace::{Joining, PATIENCE};
 use super::{Rooms, Tell, command, reply_to};
 use crate::names::FullId;
 use crate::sdp::emit::LocalTransport;
@@ -40,7 +41,8 @@ impl Rooms {
             return Err(Refused::later(
                 "this node is being drained; try again, another will answer",
                 DRAINING_RETRY,
-            ));
+            )
+            .because("draining"));
         }
         if self.config.strict_rooms && !self.rooms.get(&join.room).is_some_and(|room| room.created) {
             return Err(Refused::new(
@@ -183,6 +185,7 @@ impl Rooms {
             room,
             id: full_id,
             offer,
+            posted,
             ..
         } = join;
         let first = first_line(&offer);
@@ -213,6 +216,7 @@ impl Rooms {
                 answer,
                 deadline,
             }),
+            joining: Some(Joining::new(posted, now)),
             connected: false,
             silent: false,
             channel_open: false,
@@ -233,6 +237,7 @@ impl Rooms {
             shard.add_load(worker);
         }
         self.timers.insert((deadline, id));
+        self.timers.insert((posted.at + PATIENCE, id));
         self.insert(session, key, effects);
         effects.push(Effect::Notice(Notice::Joined {
             room,
@@ -271,6 +276,9 @@ impl Rooms {
             return;
         };
         self.timers.remove(&(starting.deadline, id));
+        if let Some(joining) = &mut session.joining {
+            joining.answered(now);
+        }
         let etag = session.state.etag();
         let key = session.state.key();
         if let Some(key) = key {
@@ -300,7 +308,8 @@ impl Rooms {
             return;
         };
         if let Some(starting) = session.starting.take() {
-            let refused = Refused::later(format!("the data plane refused: {detail}"), NO_SHARD_RETRY);
+            let refused = Refused::later(format!("the data plane refused: {detail}"), NO_SHARD_RETRY)
+                .because("data-plane-refused");
             reply_to(starting.request, Reply::Refused(refused), effects);
             self.end(now, id, "refused", Tell::Nobody, effects);
         } else if reason == Refusal::UnknownSession {

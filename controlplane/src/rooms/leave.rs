@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use weever_proto::{Command, Role, SessionId};
 
 use super::api::{Effect, Notice, Refused, Reply};
+use super::trace::JoinOutcome;
 use super::{Rooms, Tell, command, reply_to};
 use crate::names::{FullId, RoomName};
 
@@ -18,6 +19,7 @@ impl Rooms {
         tell: Tell,
         effects: &mut Vec<Effect>,
     ) {
+        self.end_trace(now, id, JoinOutcome::Ended(reason), effects);
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
@@ -35,7 +37,8 @@ impl Rooms {
         }
         if let Some(starting) = session.starting {
             self.timers.remove(&(starting.deadline, id));
-            let refused = Refused::later("the data plane did not take the session", Duration::from_secs(1));
+            let refused = Refused::later("the data plane did not take the session", Duration::from_secs(1))
+                .because("data-plane-silent");
             reply_to(starting.request, Reply::Refused(refused), effects);
         }
         if tell == Tell::Shard {

@@ -42,14 +42,16 @@ impl Rooms {
             .keys()
             .map(|(shard, _)| *shard)
             .find(|id| self.shards.contains_key(id));
-        let nowhere = || Refused::later("no data plane takes sessions right now", NO_SHARD_RETRY);
+        let nowhere = || {
+            Refused::later("no data plane takes sessions right now", NO_SHARD_RETRY).because("no-data-plane")
+        };
         let id = home.or_else(|| self.least_loaded()).ok_or_else(nowhere)?;
         let shard = self.shards.get(&id).ok_or_else(nowhere)?;
         if shard.is_draining() {
             let detail = format!(
                 "the data plane that has room {room} is being drained; try again when the room has moved"
             );
-            return Err(Refused::later(detail, DRAINING_RETRY));
+            return Err(Refused::later(detail, DRAINING_RETRY).because("draining"));
         }
         if !shard.takes_sessions() {
             return Err(nowhere());

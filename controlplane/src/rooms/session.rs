@@ -10,6 +10,7 @@ use weever_proto::{
 };
 
 use super::api::{RequestId, SessionKey, ShardId};
+use super::trace::Joining;
 use crate::names::{FullId, RoomName};
 use crate::sdp::publish::PublishedTrack;
 use crate::sdp::view::View;
@@ -27,6 +28,8 @@ pub(super) struct Session {
     pub(super) joined: Instant,
     /// The POST that still waits for its answer.
     pub(super) starting: Option<Starting>,
+    /// Its trace, until it ends.
+    pub(super) joining: Option<Joining>,
     pub(super) connected: bool,
     pub(super) silent: bool,
     pub(super) channel_open: bool,

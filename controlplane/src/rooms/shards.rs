@@ -250,6 +250,7 @@ impl Rooms {
                 .checked_sub(Duration::from_millis(snapshot.age_ms))
                 .unwrap_or(now),
             starting: None,
+            joining: None,
             connected: snapshot.connected,
             silent: snapshot.silent,
             channel_open: snapshot.channel_open,

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use weever_controlplane::names::{FullId, RoomName};
 use weever_controlplane::rooms::{
-    Action, Effect, Entropy, Join, Notice, Reply, RequestId, Rooms, RoomsConfig, SessionKey, ShardId,
+    Action, Effect, Entropy, Join, JoinTrace, Notice, Posted, Reply, RequestId, Rooms, RoomsConfig,
+    SessionKey, ShardId,
 };
 use weever_controlplane::sdp::Description;
 use weever_proto::{
@@ -42,6 +43,7 @@ pub struct Bench {
     pub held: HashMap<SessionId, Held>,
     pub replies: HashMap<RequestId, Reply>,
     pub notices: Vec<Notice>,
+    pub traces: Vec<JoinTrace>,
     /// Answers CreateSession.
     pub obliging: bool,
     /// The connection is broken: commands are lost.
@@ -105,6 +107,7 @@ impl Bench {
             held: HashMap::new(),
             replies: HashMap::new(),
             notices: Vec::new(),
+            traces: Vec::new(),
             obliging: true,
             deaf: false,
             next: 0,
@@ -119,6 +122,7 @@ impl Bench {
             match effect {
                 Effect::Reply { request, reply } => assert!(self.replies.insert(request, reply).is_none()),
                 Effect::Notice(notice) => self.notices.push(notice),
+                Effect::Traced(trace) => self.traces.push(*trace),
                 Effect::Command { .. } if self.deaf => {}
                 Effect::Command { shard, command } => {
                     assert_eq!(shard, self.shard, "a command for a connection that is gone");
@@ -207,6 +211,14 @@ impl Bench {
         self.now = end;
     }
 
+    /// Just now.
+    pub fn posted(&self) -> Posted {
+        Posted {
+            at: self.now,
+            parent: None,
+        }
+    }
+
     pub fn request(&mut self) -> RequestId {
         self.next += 1;
         RequestId(self.next)
@@ -222,6 +234,7 @@ impl Bench {
             id: id(name),
             offer,
             from: from.map(Into::into),
+            posted: self.posted(),
         };
         self.act(Action::Join(Box::new(join)));
         self.replies.remove(&request).unwrap_or(Reply::Trickled)

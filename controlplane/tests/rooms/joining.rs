@@ -123,6 +123,7 @@ fn a_data_plane_that_does_not_answer_is_not_waited_for() {
         id: id("alice"),
         offer: Description::parse(&offers::speaker()).unwrap(),
         from: None,
+        posted: bench.posted(),
     };
     bench.act(Action::Join(Box::new(join)));
     bench.pass(Duration::from_secs(6));
@@ -142,6 +143,7 @@ fn a_full_data_plane_refuses_for_the_control_plane() {
         id: id("alice"),
         offer: Description::parse(&offers::speaker()).unwrap(),
         from: None,
+        posted: bench.posted(),
     };
     bench.act(Action::Join(Box::new(join)));
     let session = *bench.held.keys().next().unwrap();

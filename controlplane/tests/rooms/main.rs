@@ -8,3 +8,4 @@ mod offers;
 mod players;
 mod restart;
 mod stage;
+mod traces;

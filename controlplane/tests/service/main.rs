@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod house;
+mod otlp;
 mod patience;
 mod private;
 mod public;

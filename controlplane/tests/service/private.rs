@@ -75,6 +75,20 @@ async fn probes_and_metrics() {
         "{text}"
     );
     assert!(text.contains("# HELP sfu_pod_peer_count "));
+    house.join("/pub/r/alice", OFFER).await;
+    house.join("/sub/../etc/passwd", OFFER).await;
+    let text = house.get("/metrics").await.body;
+    for line in [
+        "weever_http_requests_total{method=\"POST\",route=\"/pub/{room}/{id}\",server=\"public\",status=\"201\"} 1",
+        "weever_http_requests_total{method=\"POST\",route=\"/pub/{room}/{id}\",server=\"public\",status=\"409\"} 1",
+        "weever_join_refusals_total{reason=\"duplicate\",role=\"pub\"} 1",
+        "weever_control_connections_total 1",
+        "weever_shard_ready{shard=\"played\"} 1",
+        "weever_ready 1",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("passwd"), "paths are strangers' words: {text}");
     house.private("DELETE", "/rooms/r", "").await;
     let text = house.get("/metrics").await.body;
     assert!(

@@ -13,6 +13,7 @@ pub(crate) use report::send_report;
 pub(crate) use rewrite::{Parked, Route, Stream};
 pub(crate) use rtx::{RtxBudget, resend};
 
+use crate::demux::SessionKey;
 use crate::drops::Drops;
 use crate::egress::Path;
 use crate::srtp::Protect;
@@ -35,4 +36,6 @@ pub(crate) struct Sent {
     pub(crate) sends: u64,
     pub(crate) rtx_packets: u64,
     pub(crate) drops: Drops,
+    /// Sessions whose route has just begun, or begun anew, to show its track.
+    pub(crate) begun: Vec<SessionKey>,
 }

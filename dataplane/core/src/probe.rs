@@ -37,7 +37,7 @@ impl HeaderRewrite {
             padding: 0,
         };
         let mut route = Route::new(spec, 0, 0, now);
-        route.admit(&packet, now);
+        route.admit(&packet, now, &mut Vec::new());
         Self {
             route,
             sender,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use weever_proto::{RouteId, RouteSpec, SessionSnapshot, SessionSpec};
+use weever_proto::{Event, JoinStage, RouteId, RouteSpec, SessionSnapshot, SessionSpec};
 
 use crate::egress::Path;
 use crate::forward::Parked;
@@ -49,6 +49,8 @@ pub(crate) struct Session {
     pub(crate) handshakes_waiting: u8,
     pub(crate) connected: bool,
     pub(crate) channel_open: bool,
+    /// Its first media has passed.
+    pub(crate) has_media: bool,
     pub(crate) outbox: VecDeque<String>,
     /// What the timer wheel was last told.
     pub(crate) armed: Option<Instant>,
@@ -95,6 +97,7 @@ impl Session {
             handshakes_waiting: 0,
             connected: false,
             channel_open: false,
+            has_media: false,
             outbox: VecDeque::new(),
             armed: None,
             media,
@@ -123,6 +126,16 @@ impl Session {
             self.selected_checked = now;
         }
         forgotten
+    }
+
+    /// It has come as far as `stage` on its way to media.
+    pub(crate) fn progress(&self, stage: JoinStage, now: Instant) -> Event {
+        let after = now.saturating_duration_since(self.created).as_micros();
+        Event::JoinProgress {
+            session: self.spec.session,
+            stage,
+            after_us: u64::try_from(after).unwrap_or(u64::MAX),
+        }
     }
 
     /// When something has to be looked at, at the latest.

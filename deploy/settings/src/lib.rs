@@ -28,11 +28,13 @@
 mod file;
 mod flags;
 mod help;
+mod log;
 mod resolve;
 mod setting;
 mod stop;
 mod take;
 
+pub use log::{LOG_FORMAT, LogFormat, log_to_stderr};
 pub use resolve::Resolved;
 pub use setting::{Program, Setting};
 pub use stop::{SettingError, Source, Stop};

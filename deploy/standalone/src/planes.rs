@@ -1,12 +1,8 @@
 //! One plane alone, in this process.
 
-use std::io::{IsTerminal, stderr};
-
-use anyhow::Context;
-use tracing_subscriber::EnvFilter;
 use weever_controlplane::Config;
 use weever_dataplane::Invocation;
-use weever_settings::Program;
+use weever_settings::{Program, log_to_stderr};
 
 use crate::parent;
 
@@ -21,7 +17,7 @@ pub(crate) fn controlplane(args: &[String]) -> anyhow::Result<()> {
     let mut take = resolved.take();
     let config = Config::from(&mut take);
     take.finish()?;
-    log(&config.log)?;
+    log_to_stderr(&config.log, config.log_format);
     Ok(weever_controlplane::run(config)?)
 }
 
@@ -36,18 +32,6 @@ pub(crate) fn dataplane(args: &[String]) -> anyhow::Result<()> {
     let mut take = resolved.take();
     let invocation = Invocation::take(&mut take);
     take.finish()?;
-    log(&invocation.log)?;
+    log_to_stderr(&invocation.log, invocation.log_format);
     Ok(weever_dataplane::run(&invocation.settings)?)
-}
-
-/// Sends the log to standard error; colours are for terminals.
-pub(crate) fn log(filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).context("--log")?;
-    let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(stderr)
-        .init();
-    Ok(())
 }

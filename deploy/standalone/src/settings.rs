@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tracing_subscriber::EnvFilter;
 use weever_controlplane::Config;
 use weever_dataplane::Invocation;
-use weever_settings::{Program, Resolved, Stop};
+use weever_settings::{LogFormat, Program, Resolved, Stop};
 
 /// What both planes need, and what the parent itself does.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     pub(crate) tls: bool,
     pub(crate) auth: bool,
     pub(crate) log: String,
+    pub(crate) log_format: LogFormat,
     /// Whether someone wants the control socket in a certain place.
     pub(crate) control_socket_given: bool,
     /// For the planes.
@@ -70,6 +71,7 @@ impl Settings {
             tls: config.tls.is_some(),
             auth: config.auth,
             log: config.log,
+            log_format: config.log_format,
             control_socket_given,
             resolved,
         })

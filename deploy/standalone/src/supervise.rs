@@ -20,10 +20,11 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use weever_settings::log_to_stderr;
 
 use crate::{
     parent::PARENT_PIPE,
-    planes, readiness,
+    readiness,
     restarts::{Restarts, Verdict},
     settings::{Settings, local},
     socket_dir::SocketDir,
@@ -38,7 +39,7 @@ const SLOW_START: Duration = Duration::from_secs(10);
 /// Starts both planes and keeps them running until SIGTERM, SIGINT, or a drained control plane.
 pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
     let settings = Settings::read(args)?;
-    planes::log(&settings.log)?;
+    log_to_stderr(&settings.log, settings.log_format);
     // Otherwise another Weever's readiness would pass for ours.
     check_free("port", settings.public)?;
     check_free("private-port", settings.private)?;

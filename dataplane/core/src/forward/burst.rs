@@ -61,7 +61,7 @@ pub(crate) fn forward_burst(
 ) {
     let mut train = Train::default();
     for packet in burst.iter().filter_map(|seq| history.get(*seq)) {
-        if !route.admit(packet, now) {
+        if !route.admit(packet, now, &mut sent.begun) {
             continue;
         }
         if let Err(reason) = append(route, sender, packet, now, &mut train, egress, sent) {

@@ -160,14 +160,21 @@ impl Route {
         self.kind == Kind::Video && self.waiting
     }
 
-    /// Whether the packet goes to this viewer; opens the gate when it is the one that was waited for.
-    pub(crate) fn admit(&mut self, packet: &Packet, now: Instant) -> bool {
+    /// Whether its viewer is being sent the track.
+    pub(crate) fn is_showing(&self) -> bool {
+        !self.waiting
+    }
+
+    /// Whether the packet goes to this viewer; opens the gate when it is the one that was waited for, and notes that in
+    /// `begun`.
+    pub(crate) fn admit(&mut self, packet: &Packet, now: Instant, begun: &mut Vec<SessionKey>) -> bool {
         if self.waiting {
             let waited = now.saturating_duration_since(self.cold.waiting_since);
             if self.kind == Kind::Video && !packet.keyframe && waited < KEYFRAME_PATIENCE {
                 return false;
             }
             self.rebase(packet, now);
+            begun.push(self.session);
         }
         packet.seq >= self.floor
     }

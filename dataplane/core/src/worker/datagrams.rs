@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use weever_proto::JoinStage;
+
 use super::{Worker, handshakes};
 use crate::demux::SessionKey;
 use crate::drops::DropReason;
@@ -121,9 +123,12 @@ impl Worker {
     ) {
         let identity = self.config.identity.clone();
         let Some(session) = self.session(key) else { return };
+        let first = session.consented.is_none();
         let forgotten = session.checked(from, nominated, now);
+        let progress = first.then(|| session.progress(JoinStage::Ice, now));
         let selected = session.selected;
         let confirmed = session.transport.confirm(&identity, now);
+        self.events.extend(progress);
         self.demux.learn(from, key);
         if let Some(path) = forgotten {
             self.demux.forget(path, key);

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use weever_proto::Kind;
+use weever_proto::{JoinStage, Kind};
 
 use super::Worker;
 use crate::egress::Egress;
-use crate::forward::{equalise, forward_burst, send_report};
+use crate::forward::{Route, equalise, forward_burst, send_report};
 use crate::handover::{Body, Burst, Handover};
-use crate::session::Media;
+use crate::session::{Media, ViewerRoute};
 use crate::track::{SenderReport, Track, TrackKey};
 
 impl Worker {
@@ -29,6 +29,7 @@ impl Worker {
                 self.forward_report(now, *key, egress);
             }
         }
+        self.note_begun(now);
         ripe.retain(|key| {
             let Some(track) = self.tracks.get_mut(*key) else {
                 return false;
@@ -37,6 +38,35 @@ impl Worker {
             track.ripe
         });
         self.ripe = ripe;
+    }
+
+    /// Routes that have just begun to show their track: for a viewer whose first media that is, the join is done. With a
+    /// picture among its routes its sound doesn't count.
+    fn note_begun(&mut self, now: Instant) {
+        while let Some(key) = self.sent.begun.pop() {
+            let Some(session) = self.sessions.get_mut(key as usize).filter(|s| !s.has_media) else {
+                continue;
+            };
+            let Media::Subscriber(viewer) = &session.media else {
+                continue;
+            };
+            let shows = |route: &ViewerRoute| {
+                let track = self.tracks.get(route.track);
+                track
+                    .and_then(|track| track.routes.get(route.position))
+                    .is_some_and(Route::is_showing)
+            };
+            let mut pictures = viewer
+                .routes
+                .iter()
+                .filter(|route| route.spec.kind == Kind::Video)
+                .peekable();
+            let waits = pictures.peek().is_some() && !pictures.any(shows);
+            if !waits {
+                session.has_media = true;
+                self.events.push_back(session.progress(JoinStage::Media, now));
+            }
+        }
     }
 
     /// When the next burst is to go.

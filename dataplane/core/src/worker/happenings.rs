@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use weever_proto::{CloseReason, Event, limits};
+use weever_proto::{CloseReason, Event, JoinStage, limits};
 
 use super::Worker;
 use crate::demux::SessionKey;
@@ -70,9 +70,11 @@ impl Worker {
             return;
         };
         session.connected = true;
+        let progress = session.progress(JoinStage::Dtls, now);
         let id = session.spec.session;
         let keys = session.transport.keys().get();
         let (Some(path), Media::Subscriber(viewer)) = (session.selected, &mut session.media) else {
+            self.events.push_back(progress);
             self.events.push_back(Event::SessionConnected { session: id });
             return;
         };
@@ -94,6 +96,7 @@ impl Worker {
         for track in tracks {
             self.want_keyframe_for_new(track);
         }
+        self.events.push_back(progress);
         self.events.push_back(Event::SessionConnected { session: id });
     }
 
@@ -140,6 +143,9 @@ impl Worker {
                 session: session.spec.session,
                 track: stream.spec.track,
             };
+            if !std::mem::replace(&mut session.has_media, true) {
+                self.events.push_back(session.progress(JoinStage::Media, now));
+            }
             self.events.push_back(event);
         }
         if let Some(track) = self.tracks.get_mut(track) {

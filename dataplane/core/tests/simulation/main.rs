@@ -10,6 +10,7 @@
 
 mod bursts;
 mod client;
+mod joins;
 mod network;
 mod scenarios;
 mod strangers;
