@@ -12,6 +12,7 @@ from . import (  # noqa: F401 (they register themselves)
     http_scenarios,
     loadgen_scenarios,
     media_scenarios,
+    metrics_scenarios,
     shard_scenarios,
 )
 from .scenario import IOS, SCENARIOS, Report, run_io
