@@ -126,6 +126,7 @@ async def prometheus_answers_the_dashboard_and_the_alerts(server, note):
         peers = [one for one in api.instant('sfu_pod_peer_count{room="metrics",type="sub"}[60s]')[0]["values"]]
         assert max(int(value) for _, value in peers) == VIEWERS, peers
         # Who is gone leaves no series behind.
+        await server.private("DELETE", "/rooms/metrics")
         await until(lambda: not api.instant('sfu_pod_peer_count{room="metrics"}'), lambda: "the room is still shown", PATIENCE)
         note(f"{len(alerts(api))} alerts, {sum(len(panel.queries) for panel in panels(dashboard(), '20s', '60s'))} queries")
 
@@ -153,7 +154,7 @@ async def the_log_is_json_and_tells_each_join(server, note):
     gone = await server.public("POST", "/pub/log/gone", OFFER.read_text(), secret)
     assert (await server.public("DELETE", gone.header("location"))).status == 200
     await loadgen("broadcast", "--server", f"http://127.0.0.1:{server.port}", "--room", "log", "--viewers", "2",
-                  "--bitrate", "300", "--seconds", "1")
+                  "--bitrate", "300", "--seconds", "2")
     await until(lambda: len(joins(server, "media")) == 3, lambda: joins(server), PATIENCE)
     for line in joins(server, "media"):
         stages = [line[f"{stage}_ms"] for stage in ("answer", "ice", "dtls", "media")]
