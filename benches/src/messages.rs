@@ -77,6 +77,7 @@ pub fn snapshot() -> FromShard {
         connected: true,
         silent: false,
         channel_open: true,
+        chat_open: false,
         live_tracks: Vec::new(),
         age_ms: 60_000,
     }))

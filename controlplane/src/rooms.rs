@@ -7,6 +7,7 @@
 //! from the POST on.
 
 pub mod api;
+mod chat;
 mod join;
 mod leave;
 mod placement;
@@ -15,14 +16,16 @@ mod session;
 mod shards;
 mod show;
 mod trace;
+mod viewers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use weever_proto::{Command, Event, IceCredentials, Role, SessionId};
+use weever_proto::{ChannelLabel, Command, Event, IceCredentials, Role, SessionId};
 
 pub use api::{Action, Effect, Join, Notice, Refused, Reply, RequestId, SessionKey, SessionStatus, ShardId};
+pub use chat::ChatCounts;
 use session::Session;
 use shards::Shard;
 pub use trace::{JoinOutcome, JoinTrace, Posted};
@@ -117,6 +120,7 @@ pub struct Rooms {
     /// When to look at which session. What no longer holds is skipped.
     timers: BTreeSet<(Instant, SessionId)>,
     draining: bool,
+    chat: ChatCounts,
 }
 
 /// Who is in a room. Sessions in the order in which they came.
@@ -128,6 +132,7 @@ struct Room {
     subscribers: Vec<SessionId>,
     /// Publishers whose handshake is done, longest first.
     live: Vec<SessionId>,
+    chat: chat::Budget,
 }
 
 impl Rooms {
@@ -143,6 +148,7 @@ impl Rooms {
             shards: BTreeMap::new(),
             timers: BTreeSet::new(),
             draining: false,
+            chat: ChatCounts::default(),
         }
     }
 
@@ -270,7 +276,8 @@ impl Rooms {
             | Event::SessionConnected { session }
             | Event::SessionSilent { session, .. }
             | Event::SessionClosed { session, .. }
-            | Event::ChannelOpen { session }
+            | Event::ChannelOpen { session, .. }
+            | Event::ChannelClosed { session, .. }
             | Event::Text { session, .. }
             | Event::TrackLive { session, .. }
             | Event::TrackGone { session, .. }
@@ -293,11 +300,25 @@ impl Rooms {
             Event::SessionConnected { .. } => self.connected(now, id, effects),
             Event::SessionSilent { silent, .. } => session.silent = silent,
             Event::SessionClosed { reason, .. } => self.end(now, id, reason.as_str(), Tell::Nobody, effects),
-            Event::ChannelOpen { .. } => {
-                session.channel_open = true;
-                self.restage(now, id, effects);
-            }
-            Event::Text { text, .. } => self.text(now, id, &text, effects),
+            Event::ChannelOpen { channel, .. } => match channel {
+                ChannelLabel::Control => {
+                    session.channel_open = true;
+                    self.restage(now, id, effects);
+                }
+                ChannelLabel::Chat => session.chat_open = true,
+            },
+            Event::ChannelClosed { channel, .. } => match channel {
+                // A subscriber keeps what it is shown; an offer that is out won't be answered.
+                ChannelLabel::Control => {
+                    session.channel_open = false;
+                    self.watch(now, id, false, effects);
+                }
+                ChannelLabel::Chat => session.chat_open = false,
+            },
+            Event::Text { channel, text, .. } => match channel {
+                ChannelLabel::Control => self.text(now, id, &text, effects),
+                ChannelLabel::Chat => self.chat(now, id, &text, effects),
+            },
             Event::TrackLive { track, .. } => {
                 let (room, id) = (session.state.room.clone(), session.state.id.clone());
                 effects.push(Effect::Notice(Notice::TrackLive { room, id, track }));
@@ -339,7 +360,10 @@ impl Rooms {
         {
             self.end_trace(now, id, JoinOutcome::NoMedia, effects);
         }
-        self.unanswered(now, id, effects);
+        match session.role() {
+            Role::Publisher => self.tell_of_viewers(now, id, effects),
+            Role::Subscriber => self.unanswered(now, id, effects),
+        }
     }
 
     fn inspect(&self, key: SessionKey) -> Reply {

@@ -11,7 +11,7 @@ use futures::{Sink, SinkExt, Stream, StreamExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio_util::codec::Framed;
-use weever_proto::{ControlCodec, FrameError, FromShard, Hello, ToShard, VERSION};
+use weever_proto::{ControlCodec, FrameError, FromShard, Hello, ToShard, VERSION, Version};
 
 use crate::config::user_id;
 use crate::metrics::Metrics;
@@ -173,11 +173,20 @@ impl Connection {
                 return tracing::warn!(%reason, "a data plane's connection was closed");
             }
         };
-        let name = hello.name.clone();
+        let (name, version) = (hello.name.clone(), hello.version);
+        if version != VERSION {
+            let (theirs, ours) = (version.minor, VERSION.minor);
+            tracing::info!(
+                name,
+                theirs,
+                ours,
+                "a data plane speaks another minor version: what only one knows is left out"
+            );
+        }
         let shard = self.signalling.shard_id();
         if let Ok(commands) = self.signalling.shard_up(shard, hello).await {
             self.metrics.shard_connected();
-            let reason = self.talk(&name, shard, frames, commands).await;
+            let reason = self.talk(&name, version, shard, frames, commands).await;
             self.metrics.shard_disconnected(reason.word());
             match reason {
                 // How an orderly end looks. What was lost by another is told with its sessions.
@@ -241,6 +250,7 @@ impl Connection {
     async fn talk<F>(
         &self,
         name: &str,
+        version: Version,
         shard: ShardId,
         mut frames: F,
         mut commands: mpsc::Receiver<ToShard>,
@@ -267,7 +277,10 @@ impl Connection {
                     let Some(command) = command else { return Ended::Hung };
                     // One flush for all that wait.
                     let waiting = std::iter::from_fn(|| commands.try_recv().ok()).take(BATCH);
-                    if let Err(ended) = write(&mut frames, std::iter::once(command).chain(waiting)).await {
+                    let all = std::iter::once(command).chain(waiting);
+                    // It may be too old to know them.
+                    let known = all.filter(|frame| version.knows(frame.since()));
+                    if let Err(ended) = write(&mut frames, known).await {
                         return ended;
                     }
                 }

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, sleep, timeout},
 };
 use weever_proto::{
-    Command, Event, FromShard, Hello, SessionId, ToShard, TrackStats, WorkerId, WorkerStats,
+    ChannelLabel, Command, Event, FromShard, Hello, SessionId, ToShard, TrackStats, WorkerId, WorkerStats,
     limits::MAX_TRACK_STATS,
 };
 use weever_uring::Io;
@@ -33,7 +33,9 @@ use crate::{
 const STATS_EVERY: Duration = Duration::from_secs(1);
 /// Texts of control channels that wait for a control plane: no snapshot tells them again. When full, the oldest goes.
 const TEXTS: usize = 4096;
-/// Bytes of those.
+/// Chat among them. When full, what comes is lost: it doesn't push out what is signalled.
+const CHATS: usize = 1024;
+/// Bytes of all of them.
 const TEXT_BYTES: usize = 16 * 1024 * 1024;
 /// How long a worker may leave its orders unread before it is taken for dead.
 const STUCK: Duration = Duration::from_secs(5);
@@ -170,6 +172,12 @@ impl Control {
             ToShard::Command(command) => match self.sessions.dispatch(command) {
                 Verdict::Answer(event) => Ok(connection.say(FromShard::Event(event))),
                 Verdict::To(worker, command) => self.order(worker, Order::Command(command)).await.map(Ok),
+                Verdict::ToEach(parts) => {
+                    for (worker, command) in parts {
+                        self.order(worker, Order::Command(command)).await?;
+                    }
+                    Ok(Ok(()))
+                }
                 Verdict::ToAll(command) => {
                     // The next control plane is to know as well.
                     self.hello.draining = self.sessions.is_draining();
@@ -330,22 +338,35 @@ impl Control {
 /// Texts that came while nobody could be told.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
-    waiting: VecDeque<(SessionId, String)>,
+    waiting: VecDeque<(SessionId, ChannelLabel, String)>,
     bytes: usize,
+    chats: usize,
     dropped: u64,
 }
 
 impl Texts {
     fn keep(&mut self, event: Event) {
-        let Event::Text { session, text } = event else {
+        let Event::Text {
+            session,
+            channel,
+            text,
+        } = event
+        else {
             return;
         };
+        let chats = usize::from(channel == ChannelLabel::Chat);
+        if self.chats + chats > CHATS {
+            self.dropped += 1;
+            return;
+        }
+        self.chats += chats;
         self.bytes += text.len();
-        self.waiting.push_back((session, text));
+        self.waiting.push_back((session, channel, text));
         while self.waiting.len() > TEXTS || self.bytes > TEXT_BYTES {
-            let Some((_, oldest)) = self.waiting.pop_front() else {
+            let Some((_, channel, oldest)) = self.waiting.pop_front() else {
                 break;
             };
+            self.chats -= usize::from(channel == ChannelLabel::Chat);
             self.bytes -= oldest.len();
             self.dropped += 1;
         }
@@ -360,10 +381,13 @@ impl Texts {
             );
         }
         let Self { waiting, .. } = std::mem::take(self);
-        let known = waiting.into_iter().filter(|(session, _)| is_known(*session));
-        known
-            .map(|(session, text)| Event::Text { session, text })
-            .collect()
+        let known = waiting.into_iter().filter(|(session, ..)| is_known(*session));
+        let event = |(session, channel, text)| Event::Text {
+            session,
+            channel,
+            text,
+        };
+        known.map(event).collect()
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::codec::{FramedRead, FramedWrite};
-use weever_proto::{FrameError, FromShard, Hello, ShardCodec, ToShard, VERSION};
+use weever_proto::{FrameError, FromShard, Hello, ShardCodec, ToShard, VERSION, Version};
 
 /// First and longest pause between two attempts; each is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -57,6 +57,8 @@ pub(crate) struct Connection {
     frames: mpsc::Sender<FromShard>,
     writer: JoinHandle<()>,
     heard: Instant,
+    /// The control plane's.
+    version: Version,
 }
 
 impl Connection {
@@ -71,8 +73,11 @@ impl Connection {
         Ok(frame)
     }
 
-    /// Queues a frame.
+    /// Queues a frame, unless the control plane is too old to know its kind.
     pub(crate) fn say(&self, frame: FromShard) -> Result<(), LinkError> {
+        if !self.version.knows(frame.since()) {
+            return Ok(());
+        }
         self.frames.try_send(frame).map_err(|_| LinkError::Unread)
     }
 
@@ -113,14 +118,22 @@ async fn attempt(path: &PathBuf, hello: &Hello) -> Result<Connection, LinkError>
     let mut reader = FramedRead::new(reader, ShardCodec);
     let mut writer = FramedWrite::new(writer, ShardCodec);
     writer.send(FromShard::Hello(hello.clone())).await?;
-    match futures::StreamExt::next(&mut reader)
+    let version = match futures::StreamExt::next(&mut reader)
         .await
         .ok_or(LinkError::Closed)??
     {
-        ToShard::Welcome(version) if version.major == VERSION.major => {}
+        ToShard::Welcome(version) if version.major == VERSION.major => version,
         ToShard::Welcome(version) => return Err(LinkError::Version(version.major)),
         ToShard::Refused(reason) => return Err(LinkError::Refused(reason)),
         ToShard::Command(_) | ToShard::Ping(_) => return Err(LinkError::OutOfTurn),
+    };
+    if version != VERSION {
+        let (theirs, ours) = (version.minor, VERSION.minor);
+        tracing::info!(
+            theirs,
+            ours,
+            "the control plane speaks another minor version: what only one knows is left out"
+        );
     }
     let (frames, waiting) = mpsc::channel(FRAMES);
     let writer = tokio::spawn(write(writer, waiting));
@@ -129,6 +142,7 @@ async fn attempt(path: &PathBuf, hello: &Hello) -> Result<Connection, LinkError>
         frames,
         writer,
         heard: Instant::now(),
+        version,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Which worker has which session, and so where a command goes. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use weever_proto::{CloseReason, Command, Event, Refusal, SessionId, SessionSnapshot, WorkerId};
 
@@ -11,6 +11,8 @@ pub(crate) enum Verdict {
     To(WorkerId, Command),
     /// Have every worker carry it out.
     ToAll(Command),
+    /// Have each of these workers carry out its part.
+    ToEach(Vec<(WorkerId, Command)>),
     /// Say this; no worker is concerned.
     Answer(Event),
 }
@@ -68,6 +70,22 @@ impl Sessions {
                 self.draining = true;
                 return Verdict::ToAll(command);
             }
+            Command::Broadcast {
+                sessions,
+                channel,
+                text,
+            } => {
+                let part = |(worker, sessions)| {
+                    let (channel, text) = (*channel, text.clone());
+                    let part = Command::Broadcast {
+                        sessions,
+                        channel,
+                        text,
+                    };
+                    (worker, part)
+                };
+                return Verdict::ToEach(self.by_worker(sessions).into_iter().map(part).collect());
+            }
             Command::UpdateReceive { session, .. }
             | Command::RestartIce { session, .. }
             | Command::RemoveRoute { session, .. }
@@ -90,6 +108,17 @@ impl Sessions {
                 "this data plane has no such session".to_owned(),
             ),
         }
+    }
+
+    /// Those that are there, with the worker that has them.
+    fn by_worker(&self, sessions: &[SessionId]) -> BTreeMap<WorkerId, Vec<SessionId>> {
+        let mut workers: BTreeMap<WorkerId, Vec<SessionId>> = BTreeMap::new();
+        for session in sessions {
+            if let Some(place) = self.placed.get(session) {
+                workers.entry(place.worker).or_default().push(*session);
+            }
+        }
+        workers
     }
 
     fn place(&mut self, session: SessionId, worker: WorkerId) -> Result<WorkerId, (Refusal, String)> {
@@ -161,7 +190,7 @@ fn refuse(session: SessionId, reason: Refusal, detail: String) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use weever_proto::{DtlsRole, Fingerprint, IceCredentials, Role, SessionSpec};
+    use weever_proto::{ChannelLabel, DtlsRole, Fingerprint, IceCredentials, Role, SessionSpec};
 
     use super::*;
 
@@ -199,6 +228,7 @@ mod tests {
             connected: true,
             silent: false,
             channel_open: false,
+            chat_open: false,
             live_tracks: Vec::new(),
             age_ms: 1,
         }
@@ -238,10 +268,29 @@ mod tests {
     }
 
     #[test]
+    fn a_broadcast_is_parted_among_workers_and_passes_over_who_is_gone() {
+        let mut sessions = Sessions::new(3, 10);
+        for (session, worker) in [(1, 0), (2, 2), (3, 0)] {
+            sessions.dispatch(create(session, worker));
+        }
+        let to = |sessions: &[u64]| Command::Broadcast {
+            sessions: sessions.iter().copied().map(SessionId).collect(),
+            channel: ChannelLabel::Chat,
+            text: "alice hello".into(),
+        };
+        assert_eq!(
+            sessions.dispatch(to(&[3, 9, 2, 1])),
+            Verdict::ToEach(vec![(WorkerId(0), to(&[3, 1])), (WorkerId(2), to(&[2]))])
+        );
+        assert_eq!(sessions.dispatch(to(&[9])), Verdict::ToEach(Vec::new()));
+    }
+
+    #[test]
     fn unknown_sessions_and_workers_are_answered_here() {
         let mut sessions = Sessions::new(2, 10);
         let text = Command::SendText {
             session: SessionId(9),
+            channel: ChannelLabel::Control,
             text: "OK".into(),
         };
         assert_eq!(refusal(&sessions.dispatch(text)), Some(Refusal::UnknownSession));

@@ -1,6 +1,8 @@
 //! Control plane → data plane.
 
-use crate::{Extension, IceCredentials, Receive, RouteId, RouteSpec, SessionId, SessionSpec, Version};
+use crate::{
+    ChannelLabel, Extension, IceCredentials, Receive, RouteId, RouteSpec, SessionId, SessionSpec, Version,
+};
 
 /// What the control plane wants done. Each is idempotent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +37,12 @@ pub enum Command {
         /// The route.
         route: RouteId,
     },
-    /// Sends a text message on the control channel; dropped when the channel isn't open.
+    /// Sends a text message on a channel; dropped when the channel isn't open.
     SendText {
         /// The session.
         session: SessionId,
+        /// Which.
+        channel: ChannelLabel,
         /// At most [`crate::limits::MAX_TEXT`] bytes.
         text: String,
     },
@@ -56,6 +60,15 @@ pub enum Command {
     },
     /// Refuse new sessions from now on; exit when the last has left.
     Drain,
+    /// Sends one text message to many sessions; those that are gone or have no such channel are passed over. Since 1.2.
+    Broadcast {
+        /// At most [`crate::limits::MAX_BROADCAST`].
+        sessions: Vec<SessionId>,
+        /// Which of their channels.
+        channel: ChannelLabel,
+        /// At most [`crate::limits::MAX_TEXT`] bytes.
+        text: String,
+    },
 }
 
 /// A frame towards the data plane.
@@ -69,4 +82,32 @@ pub enum ToShard {
     Command(Command),
     /// To be answered with the same number.
     Ping(u64),
+}
+
+impl Command {
+    /// The minor version that added it.
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::CreateSession(_)
+            | Self::UpdateReceive { .. }
+            | Self::RestartIce { .. }
+            | Self::PutRoute(_)
+            | Self::RemoveRoute { .. }
+            | Self::SetState { .. }
+            | Self::CloseSession { .. }
+            | Self::Drain => 0,
+            Self::SendText { channel, .. } => channel.since(),
+            Self::Broadcast { .. } => 2,
+        }
+    }
+}
+
+impl ToShard {
+    /// The minor version that added it. Never sent to a data plane whose hello says less.
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::Welcome(_) | Self::Refused(_) | Self::Ping(_) => 0,
+            Self::Command(command) => command.since(),
+        }
+    }
 }

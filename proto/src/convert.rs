@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::{
-    CloseReason, Codec, Command, DtlsRole, Event, Extension, ExtensionKind, Fingerprint, FromShard, Hello,
-    IceCredentials, Invalid, JoinStage, Kind, PayloadMap, PayloadType, Receive, Refusal, Role, RouteId,
-    RouteSpec, SessionId, SessionSnapshot, SessionSpec, ToShard, TrackId, TrackStats, Version, WorkerHello,
-    WorkerId, WorkerStats, limits, wire,
+    ChannelLabel, CloseReason, Codec, Command, DtlsRole, Event, Extension, ExtensionKind, Fingerprint,
+    FromShard, Hello, IceCredentials, Invalid, JoinStage, Kind, PayloadMap, PayloadType, Receive, Refusal,
+    Role, RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec, ToShard, TrackId, TrackStats, Version,
+    WorkerHello, WorkerId, WorkerStats, limits, wire,
 };
 
 type Result<T> = std::result::Result<T, Invalid>;
@@ -83,6 +83,30 @@ enumeration!(ExtensionKind, "extension_kind", {
     Mid, Rid, RepairedRid, AbsSendTime, TransportCc, AudioLevel, PlayoutDelay, VideoOrientation,
     DependencyDescriptor, AbsCaptureTime,
 });
+
+impl From<ChannelLabel> for i32 {
+    fn from(label: ChannelLabel) -> Self {
+        match label {
+            ChannelLabel::Control => wire::ChannelLabel::Control,
+            ChannelLabel::Chat => wire::ChannelLabel::Chat,
+        }
+        .into()
+    }
+}
+
+/// `None`: one that a newer minor version added. 0 is `control`, which older versions don't name.
+fn channel(value: i32) -> Option<ChannelLabel> {
+    match wire::ChannelLabel::try_from(value) {
+        Ok(wire::ChannelLabel::Control) => Some(ChannelLabel::Control),
+        Ok(wire::ChannelLabel::Chat) => Some(ChannelLabel::Chat),
+        Err(_) => None,
+    }
+}
+
+fn sessions(field: &'static str, values: Vec<u64>, max: usize) -> Result<Vec<SessionId>> {
+    count(field, &values, max)?;
+    Ok(values.into_iter().map(SessionId).collect())
+}
 
 impl From<IceCredentials> for wire::IceCredentials {
     fn from(value: IceCredentials) -> Self {
@@ -347,9 +371,14 @@ impl From<Command> for wire::Command {
                 session: session.0,
                 route: route.0,
             }),
-            Command::SendText { session, text } => Body::SendText(wire::Text {
+            Command::SendText {
+                session,
+                channel,
+                text,
+            } => Body::SendText(wire::Text {
                 session: session.0,
                 text,
+                channel: channel.into(),
             }),
             Command::SetState { session, state } => Body::SetState(wire::SetState {
                 session: session.0,
@@ -359,16 +388,26 @@ impl From<Command> for wire::Command {
                 Body::CloseSession(wire::CloseSession { session: session.0 })
             }
             Command::Drain => Body::Drain(wire::Drain {}),
+            Command::Broadcast {
+                sessions,
+                channel,
+                text,
+            } => Body::Broadcast(wire::Broadcast {
+                sessions: sessions.into_iter().map(|session| session.0).collect(),
+                channel: channel.into(),
+                text,
+            }),
         };
         Self { body: Some(body) }
     }
 }
 
-impl TryFrom<wire::Command> for Command {
-    type Error = Invalid;
-    fn try_from(command: wire::Command) -> Result<Self> {
+impl Command {
+    /// `None`: of a kind that a newer minor version added.
+    fn known(command: wire::Command) -> Result<Option<Self>> {
         use wire::command::Body;
-        Ok(match command.body.ok_or_else(|| Invalid::missing("command"))? {
+        let Some(body) = command.body else { return Ok(None) };
+        Ok(Some(match body {
             Body::CreateSession(spec) => Self::CreateSession(Box::new(spec.try_into()?)),
             Body::UpdateReceive(u) => Self::UpdateReceive {
                 session: SessionId(u.session),
@@ -387,6 +426,10 @@ impl TryFrom<wire::Command> for Command {
             },
             Body::SendText(t) => Self::SendText {
                 session: SessionId(t.session),
+                channel: match channel(t.channel) {
+                    Some(channel) => channel,
+                    None => return Ok(None),
+                },
                 text: text("send_text.text", t.text, 0, limits::MAX_TEXT)?,
             },
             Body::SetState(s) => Self::SetState {
@@ -397,7 +440,15 @@ impl TryFrom<wire::Command> for Command {
                 session: SessionId(c.session),
             },
             Body::Drain(_) => Self::Drain,
-        })
+            Body::Broadcast(b) => Self::Broadcast {
+                channel: match channel(b.channel) {
+                    Some(channel) => channel,
+                    None => return Ok(None),
+                },
+                sessions: sessions("broadcast.sessions", b.sessions, limits::MAX_BROADCAST)?,
+                text: text("broadcast.text", b.text, 0, limits::MAX_TEXT)?,
+            },
+        }))
     }
 }
 
@@ -417,19 +468,20 @@ impl From<ToShard> for wire::ToShard {
     }
 }
 
-impl TryFrom<wire::ToShard> for ToShard {
-    type Error = Invalid;
-    fn try_from(message: wire::ToShard) -> Result<Self> {
+impl ToShard {
+    /// `None`: of a kind that a newer minor version added.
+    pub(crate) fn known(message: wire::ToShard) -> Result<Option<Self>> {
         use wire::to_shard::Body;
-        Ok(match message.body.ok_or_else(|| Invalid::missing("to_shard"))? {
+        let Some(body) = message.body else { return Ok(None) };
+        Ok(Some(match body {
             Body::Welcome(w) => Self::Welcome(Version {
                 major: w.major,
                 minor: w.minor,
             }),
             Body::Refused(r) => Self::Refused(text("refused.reason", r.reason, 0, limits::MAX_DETAIL)?),
-            Body::Command(command) => Self::Command(command.try_into()?),
+            Body::Command(command) => return Ok(Command::known(command)?.map(Self::Command)),
             Body::Ping(p) => Self::Ping(p.nonce),
-        })
+        }))
     }
 }
 
@@ -536,10 +588,22 @@ impl From<Event> for wire::Event {
                 session: session.0,
                 reason: reason.into(),
             }),
-            Event::ChannelOpen { session } => Body::ChannelOpen(wire::ChannelOpen { session: session.0 }),
-            Event::Text { session, text } => Body::Text(wire::Text {
+            Event::ChannelOpen { session, channel } => Body::ChannelOpen(wire::ChannelOpen {
+                session: session.0,
+                channel: channel.into(),
+            }),
+            Event::ChannelClosed { session, channel } => Body::ChannelClosed(wire::ChannelClosed {
+                session: session.0,
+                channel: channel.into(),
+            }),
+            Event::Text {
+                session,
+                channel,
+                text,
+            } => Body::Text(wire::Text {
                 session: session.0,
                 text,
+                channel: channel.into(),
             }),
             Event::TrackLive { session, track } => Body::TrackLive(wire::TrackLive {
                 session: session.0,
@@ -563,17 +627,19 @@ impl From<Event> for wire::Event {
     }
 }
 
-impl TryFrom<wire::Event> for Event {
-    type Error = Invalid;
-    fn try_from(event: wire::Event) -> Result<Self> {
+impl Event {
+    /// `None`: of a kind that a newer minor version added.
+    fn known(event: wire::Event) -> Result<Option<Self>> {
         use wire::event::Body;
-        Ok(match event.body.ok_or_else(|| Invalid::missing("event"))? {
+        let Some(body) = event.body else { return Ok(None) };
+        Ok(Some(match body {
             Body::SessionReady(e) => Self::SessionReady {
                 session: SessionId(e.session),
             },
             Body::CommandRefused(e) => Self::CommandRefused {
                 session: SessionId(e.session),
-                reason: e.reason.try_into()?,
+                // What was refused matters more than a reason that we don't know.
+                reason: e.reason.try_into().unwrap_or(Refusal::Invalid),
                 detail: text("command_refused.detail", e.detail, 0, limits::MAX_DETAIL)?,
             },
             Body::SessionConnected(e) => Self::SessionConnected {
@@ -585,13 +651,29 @@ impl TryFrom<wire::Event> for Event {
             },
             Body::SessionClosed(e) => Self::SessionClosed {
                 session: SessionId(e.session),
-                reason: e.reason.try_into()?,
+                // That it ended matters more than why.
+                reason: e.reason.try_into().unwrap_or(CloseReason::Internal),
             },
             Body::ChannelOpen(e) => Self::ChannelOpen {
                 session: SessionId(e.session),
+                channel: match channel(e.channel) {
+                    Some(channel) => channel,
+                    None => return Ok(None),
+                },
+            },
+            Body::ChannelClosed(e) => Self::ChannelClosed {
+                session: SessionId(e.session),
+                channel: match channel(e.channel) {
+                    Some(channel) => channel,
+                    None => return Ok(None),
+                },
             },
             Body::Text(e) => Self::Text {
                 session: SessionId(e.session),
+                channel: match channel(e.channel) {
+                    Some(channel) => channel,
+                    None => return Ok(None),
+                },
                 text: text("text.text", e.text, 0, limits::MAX_TEXT)?,
             },
             Body::TrackLive(e) => Self::TrackLive {
@@ -600,14 +682,17 @@ impl TryFrom<wire::Event> for Event {
             },
             Body::JoinProgress(e) => Self::JoinProgress {
                 session: SessionId(e.session),
-                stage: e.stage.try_into()?,
+                stage: match e.stage.try_into() {
+                    Ok(stage) => stage,
+                    Err(_) => return Ok(None),
+                },
                 after_us: e.after_us,
             },
             Body::TrackGone(e) => Self::TrackGone {
                 session: SessionId(e.session),
                 track: TrackId(e.track),
             },
-        })
+        }))
     }
 }
 
@@ -619,6 +704,7 @@ impl From<SessionSnapshot> for wire::SessionSnapshot {
             connected: s.connected,
             silent: s.silent,
             channel_open: s.channel_open,
+            chat_open: s.chat_open,
             live_tracks: s.live_tracks.into_iter().map(|t| t.0).collect(),
             age_ms: s.age_ms,
         }
@@ -639,6 +725,7 @@ impl TryFrom<wire::SessionSnapshot> for SessionSnapshot {
             connected: s.connected,
             silent: s.silent,
             channel_open: s.channel_open,
+            chat_open: s.chat_open,
             live_tracks: s.live_tracks.into_iter().map(TrackId).collect(),
             age_ms: s.age_ms,
         })
@@ -757,27 +844,26 @@ impl From<FromShard> for wire::FromShard {
     }
 }
 
-impl TryFrom<wire::FromShard> for FromShard {
-    type Error = Invalid;
-    fn try_from(message: wire::FromShard) -> Result<Self> {
+impl FromShard {
+    /// `None`: of a kind that a newer minor version added.
+    pub(crate) fn known(message: wire::FromShard) -> Result<Option<Self>> {
         use wire::from_shard::Body;
-        Ok(
-            match message.body.ok_or_else(|| Invalid::missing("from_shard"))? {
-                Body::Hello(hello) => Self::Hello(hello.try_into()?),
-                Body::Event(event) => Self::Event(event.try_into()?),
-                Body::Stats(stats) => {
-                    count("stats.workers", &stats.workers, limits::MAX_WORKERS)?;
-                    count("stats.tracks", &stats.tracks, limits::MAX_TRACK_STATS)?;
-                    Self::Stats {
-                        workers: each(stats.workers, TryInto::try_into)?,
-                        tracks: stats.tracks.into_iter().map(Into::into).collect(),
-                        resident_memory: stats.resident_memory,
-                    }
+        let Some(body) = message.body else { return Ok(None) };
+        Ok(Some(match body {
+            Body::Hello(hello) => Self::Hello(hello.try_into()?),
+            Body::Event(event) => return Ok(Event::known(event)?.map(Self::Event)),
+            Body::Stats(stats) => {
+                count("stats.workers", &stats.workers, limits::MAX_WORKERS)?;
+                count("stats.tracks", &stats.tracks, limits::MAX_TRACK_STATS)?;
+                Self::Stats {
+                    workers: each(stats.workers, TryInto::try_into)?,
+                    tracks: stats.tracks.into_iter().map(Into::into).collect(),
+                    resident_memory: stats.resident_memory,
                 }
-                Body::Session(snapshot) => Self::Session(Box::new(snapshot.try_into()?)),
-                Body::SnapshotEnd(end) => Self::SnapshotEnd(end.sessions),
-                Body::Pong(pong) => Self::Pong(pong.nonce),
-            },
-        )
+            }
+            Body::Session(snapshot) => Self::Session(Box::new(snapshot.try_into()?)),
+            Body::SnapshotEnd(end) => Self::SnapshotEnd(end.sessions),
+            Body::Pong(pong) => Self::Pong(pong.nonce),
+        }))
     }
 }

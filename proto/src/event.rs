@@ -1,6 +1,6 @@
 //! Data plane → control plane.
 
-use crate::{Hello, RouteSpec, SessionId, SessionSpec, TrackId, WorkerId};
+use crate::{ChannelLabel, Hello, RouteSpec, SessionId, SessionSpec, TrackId, WorkerId};
 
 /// Why a command was not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,16 +98,28 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
-    /// The client's `control` channel is open.
+    /// The client opened a channel.
     ChannelOpen {
         /// The session.
         session: SessionId,
+        /// Which.
+        channel: ChannelLabel,
     },
-    /// A text message came on the control channel.
+    /// The client closed a channel; the session goes on. Since 1.2.
+    ChannelClosed {
+        /// The session.
+        session: SessionId,
+        /// Which.
+        channel: ChannelLabel,
+    },
+    /// A text message came on a channel.
     Text {
         /// The session.
         session: SessionId,
-        /// At most [`crate::limits::MAX_TEXT`] bytes.
+        /// Which.
+        channel: ChannelLabel,
+        /// At most [`crate::limits::MAX_TEXT`] bytes; on a chat channel 1 to [`crate::limits::MAX_CHAT`], and no faster
+        /// than a sender may.
         text: String,
     },
     /// The first packet of a track came.
@@ -148,6 +160,8 @@ pub struct SessionSnapshot {
     pub silent: bool,
     /// Whether the control channel is open.
     pub channel_open: bool,
+    /// Whether the chat channel is open. Since 1.2.
+    pub chat_open: bool,
     /// Those of its tracks whose media flows.
     pub live_tracks: Vec<TrackId>,
     /// How long it has existed, milliseconds.
@@ -232,4 +246,33 @@ pub enum FromShard {
     SnapshotEnd(u32),
     /// Answer to a ping.
     Pong(u64),
+}
+
+impl Event {
+    /// The minor version that added it.
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::SessionReady { .. }
+            | Self::CommandRefused { .. }
+            | Self::SessionConnected { .. }
+            | Self::SessionSilent { .. }
+            | Self::SessionClosed { .. }
+            | Self::TrackLive { .. }
+            | Self::TrackGone { .. } => 0,
+            Self::ChannelOpen { channel, .. } | Self::Text { channel, .. } => channel.since(),
+            Self::ChannelClosed { .. } | Self::JoinProgress { .. } => 2,
+        }
+    }
+}
+
+impl FromShard {
+    /// The minor version that added it. Never sent to a control plane whose welcome says less.
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::Hello(_) | Self::Stats { .. } | Self::Session(_) | Self::SnapshotEnd(_) | Self::Pong(_) => {
+                0
+            }
+            Self::Event(event) => event.since(),
+        }
+    }
 }

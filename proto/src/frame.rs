@@ -2,6 +2,8 @@
 //!
 //! [`ControlCodec`] is the control plane's end of the socket, [`ShardCodec`] the data plane's; both plug into
 //! `tokio_util::codec::Framed` and are pure over byte buffers.
+//!
+//! A frame, an event or a command of a kind that this build doesn't know is skipped: a newer minor version added it.
 
 use bytes::{Buf, BufMut, BytesMut};
 use prost::Message;
@@ -42,8 +44,24 @@ fn decode<M: Message + Default>(src: &mut BytesMut) -> Result<Option<M>, FrameEr
         return Ok(None);
     }
     src.advance(PREFIX);
+    if len == 0 {
+        return Err(Invalid::missing("frame").into());
+    }
     let body = src.split_to(len);
     Ok(Some(M::decode(body)?))
+}
+
+/// The next frame of a kind that `known` knows.
+fn next<M: Message + Default, T>(
+    src: &mut BytesMut,
+    known: impl Fn(M) -> Result<Option<T>, Invalid>,
+) -> Result<Option<T>, FrameError> {
+    while let Some(message) = decode::<M>(src)? {
+        if let Some(frame) = known(message)? {
+            return Ok(Some(frame));
+        }
+    }
+    Ok(None)
 }
 
 fn encode(message: &impl Message, dst: &mut BytesMut) -> Result<(), FrameError> {
@@ -66,7 +84,7 @@ impl Decoder for ShardCodec {
     type Item = ToShard;
     type Error = FrameError;
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<ToShard>, FrameError> {
-        Ok(decode::<wire::ToShard>(src)?.map(ToShard::try_from).transpose()?)
+        next(src, ToShard::known)
     }
 }
 
@@ -85,9 +103,7 @@ impl Decoder for ControlCodec {
     type Item = FromShard;
     type Error = FrameError;
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<FromShard>, FrameError> {
-        Ok(decode::<wire::FromShard>(src)?
-            .map(FromShard::try_from)
-            .transpose()?)
+        next(src, FromShard::known)
     }
 }
 

@@ -27,8 +27,8 @@ pub use event::{
 pub use frame::{ControlCodec, FrameError, ShardCodec};
 pub use ids::{RouteId, SessionId, TrackId, WorkerId};
 pub use session::{
-    Codec, DtlsRole, Extension, ExtensionKind, Fingerprint, IceCredentials, Kind, PayloadMap, PayloadType,
-    Receive, Role, RouteSpec, SessionSpec,
+    ChannelLabel, Codec, DtlsRole, Extension, ExtensionKind, Fingerprint, IceCredentials, Kind, PayloadMap,
+    PayloadType, Receive, Role, RouteSpec, SessionSpec,
 };
 pub use shard::{Candidate, Hello, VERSION, Version, WorkerHello};
 

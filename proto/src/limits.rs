@@ -4,6 +4,10 @@
 pub const MAX_FRAME: usize = 1024 * 1024;
 /// Largest text on a control channel, bytes: `SDP_OFFER ` and a 256 KiB SDP.
 pub const MAX_TEXT: usize = 256 * 1024 + 64;
+/// Text that a client may say on its chat channel, bytes. With the sender's name before it, it reaches the others.
+pub const MAX_CHAT: usize = 4096;
+/// Sessions of one [`crate::Command::Broadcast`]: 512 KiB of ids, beside which the largest text has room in a frame.
+pub const MAX_BROADCAST: usize = 65_536;
 /// Opaque signalling state of one session, bytes.
 pub const MAX_STATE: usize = 512 * 1024;
 /// A data plane's name, bytes.

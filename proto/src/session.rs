@@ -31,6 +31,33 @@ pub enum Kind {
     Video,
 }
 
+/// A data channel that the client may open, by its label. Others are nobody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChannelLabel {
+    /// `control`: signalling.
+    Control,
+    /// `chat`: texts for the room. Since 1.2.
+    Chat,
+}
+
+impl ChannelLabel {
+    /// As the client writes it (RFC 8832 §5.1).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Chat => "chat",
+        }
+    }
+
+    /// The minor version that added it.
+    pub(crate) fn since(self) -> u32 {
+        match self {
+            Self::Control => 0,
+            Self::Chat => 2,
+        }
+    }
+}
+
 /// Username fragment and password of one side (RFC 8839 §5.4).
 #[derive(Clone, PartialEq, Eq)]
 pub struct IceCredentials {

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use crate::{Fingerprint, WorkerId};
 
-/// Version of the protocol. A different major is refused; a different minor is not: unknown fields are skipped.
+/// Version of the protocol. A different major is refused. A different minor is not: who is older skips the fields, frames,
+/// events and commands that it doesn't know, and is not sent those that it can't know (`since` of [`crate::ToShard`] and
+/// [`crate::FromShard`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
     /// Changes when an older peer would misunderstand.
@@ -13,8 +15,19 @@ pub struct Version {
     pub minor: u32,
 }
 
-/// The version that this crate speaks.
-pub const VERSION: Version = Version { major: 1, minor: 1 };
+/// The version that this crate speaks. What each minor added:
+///
+/// - 1.1: `draining` in the hello.
+/// - 1.2: kinds that a reader doesn't know are skipped. Chat channels: [`crate::ChannelLabel::Chat`],
+///   [`crate::Event::ChannelClosed`], [`crate::Command::Broadcast`], `chat_open` in the snapshot. [`crate::Event::JoinProgress`].
+pub const VERSION: Version = Version { major: 1, minor: 2 };
+
+impl Version {
+    /// Whether a peer of this version knows what the given minor of our major added.
+    pub fn knows(self, minor: u32) -> bool {
+        self.major == VERSION.major && self.minor >= minor
+    }
+}
 
 /// A UDP address where a worker can be reached.
 pub type Candidate = SocketAddr;

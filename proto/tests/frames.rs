@@ -6,10 +6,10 @@ use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 use tokio_util::codec::{Decoder, Encoder};
 use weever_proto::{
-    CloseReason, Codec, Command, ControlCodec, DtlsRole, Event, Extension, ExtensionKind, Fingerprint,
-    FrameError, FromShard, Hello, IceCredentials, JoinStage, Kind, PayloadMap, PayloadType, Receive, Refusal,
-    Role, RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec, ShardCodec, ToShard, TrackId,
-    TrackStats, VERSION, WorkerHello, WorkerId, WorkerStats, limits,
+    ChannelLabel, CloseReason, Codec, Command, ControlCodec, DtlsRole, Event, Extension, ExtensionKind,
+    Fingerprint, FrameError, FromShard, Hello, IceCredentials, JoinStage, Kind, PayloadMap, PayloadType,
+    Receive, Refusal, Role, RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec, ShardCodec, ToShard,
+    TrackId, TrackStats, VERSION, Version, WorkerHello, WorkerId, WorkerStats, limits,
 };
 
 fn hello() -> Hello {
@@ -125,6 +125,7 @@ fn to_shard() -> Vec<ToShard> {
         },
         Command::SendText {
             session,
+            channel: ChannelLabel::Control,
             text: "PUB_JOIN alice".into(),
         },
         Command::SetState {
@@ -141,6 +142,52 @@ fn to_shard() -> Vec<ToShard> {
     ];
     all.extend(commands.map(ToShard::Command));
     all
+}
+
+/// What 1.2 added.
+fn to_newer_shard() -> Vec<ToShard> {
+    let chat = Command::SendText {
+        session: SessionId(5),
+        channel: ChannelLabel::Chat,
+        text: "* too fast".into(),
+    };
+    let broadcast = |sessions: &[u64], channel| Command::Broadcast {
+        sessions: sessions.iter().copied().map(SessionId).collect(),
+        channel,
+        text: "alice+k3x9 good evening".into(),
+    };
+    [
+        chat,
+        broadcast(&[5, 6, 1 << 60], ChannelLabel::Chat),
+        broadcast(&[5], ChannelLabel::Control),
+    ]
+    .map(ToShard::Command)
+    .into()
+}
+
+/// What 1.2 added.
+fn from_newer_shard() -> Vec<FromShard> {
+    let (session, channel) = (SessionId(5), ChannelLabel::Chat);
+    [
+        Event::ChannelOpen { session, channel },
+        Event::Text {
+            session,
+            channel,
+            text: "good evening".into(),
+        },
+        Event::JoinProgress {
+            session,
+            stage: JoinStage::Media,
+            after_us: 1_234_567,
+        },
+        Event::ChannelClosed { session, channel },
+        Event::ChannelClosed {
+            session,
+            channel: ChannelLabel::Control,
+        },
+    ]
+    .map(FromShard::Event)
+    .into()
 }
 
 fn from_shard() -> Vec<FromShard> {
@@ -161,18 +208,17 @@ fn from_shard() -> Vec<FromShard> {
             session,
             reason: CloseReason::ConsentExpired,
         },
-        Event::ChannelOpen { session },
+        Event::ChannelOpen {
+            session,
+            channel: ChannelLabel::Control,
+        },
         Event::Text {
             session,
+            channel: ChannelLabel::Control,
             text: "STOP".into(),
         },
         Event::TrackLive { session, track },
         Event::TrackGone { session, track },
-        Event::JoinProgress {
-            session,
-            stage: JoinStage::Media,
-            after_us: 1_234_567,
-        },
     ];
     let worker = WorkerStats {
         worker: WorkerId(2),
@@ -210,6 +256,7 @@ fn from_shard() -> Vec<FromShard> {
         connected: true,
         silent: false,
         channel_open: true,
+        chat_open: true,
         live_tracks: vec![track],
         age_ms: 1500,
     };
@@ -260,7 +307,7 @@ fn golden_frames() {
     assert_eq!(hex(&frame), GOLDEN_CLOSED);
 }
 
-const GOLDEN_HELLO: &str = "000000730a71080110011a0773686172642d302108070605040302012a05302e312e30322b0a077368612d3235361220abababababababababababababababababababababababababababababababab3a2212090a04c000020110fb4112150a1020010db800000000000000000000000110fb41408827";
+const GOLDEN_HELLO: &str = "000000730a71080110021a0773686172642d302108070605040302012a05302e312e30322b0a077368612d3235361220abababababababababababababababababababababababababababababababab3a2212090a04c000020110fb4112150a1020010db800000000000000000000000110fb41408827";
 const GOLDEN_CREATE: &str = "000000ba1ab7010ab40109444433332222111110031801221e0a04616263641216303132333435363738393031323334353637383930312a1e0a046566676812166162636465666768696a6b6c6d6e6f70717273747576322b0a077368612d3235361220cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd380240014a2609070000000000000012013018022210086010101890bf05206128013001400128effdb6f50d5204080410015a066f7061717565";
 const GOLDEN_ROUTE: &str = "0000004a1a48224609090000000000000011080000000000000019070000000000000020012a0131300138d20940d3094a0a086f106d20012880f7025204080110065a0a616c6963652b6b337839";
 const GOLDEN_CLOSED: &str = "0000000f120d2a0b0905000000000000001003";
@@ -268,6 +315,8 @@ const GOLDEN_CLOSED: &str = "0000000f120d2a0b0905000000000000001003";
 #[test]
 fn every_message_survives_the_way() {
     let mut wire = BytesMut::new();
+    let to_shard = || to_shard().into_iter().chain(to_newer_shard());
+    let from_shard = || from_shard().into_iter().chain(from_newer_shard());
     for message in to_shard() {
         ControlCodec.encode(message, &mut wire).unwrap();
     }
@@ -365,23 +414,39 @@ fn values_beyond_their_limits_are_refused_by_name() {
         let said = refused(message);
         assert!(said.starts_with(want), "{said:?} should name {want:?}");
     }
-    let text = "x".repeat(limits::MAX_TEXT + 1);
+    let (channel, text) = (ChannelLabel::Control, "x".repeat(limits::MAX_TEXT + 1));
     let said = refused(ToShard::Command(Command::SendText {
         session: SessionId(1),
-        text,
+        channel,
+        text: text.clone(),
     }));
     assert!(said.contains("at most"), "{said}");
+    for (sessions, text, want) in [
+        (1, text, "broadcast.text"),
+        (limits::MAX_BROADCAST + 1, String::new(), "broadcast.sessions"),
+    ] {
+        let sessions = vec![SessionId(1); sessions];
+        let said = refused(ToShard::Command(Command::Broadcast {
+            sessions,
+            channel,
+            text,
+        }));
+        assert!(said.starts_with(want), "{said:?} should name {want:?}");
+    }
 }
 
 #[test]
-fn an_empty_message_is_refused() {
-    for frame in [&[0, 0, 0, 0][..], &[0, 0, 0, 2, 0x1a, 0]] {
-        let mut wire = BytesMut::from(frame);
-        assert!(
-            matches!(ShardCodec.decode(&mut wire), Err(FrameError::Invalid(_))),
-            "{frame:?}"
-        );
-    }
+fn an_empty_frame_is_refused() {
+    let mut wire = BytesMut::from(&[0, 0, 0, 0][..]);
+    assert!(matches!(
+        ShardCodec.decode(&mut wire),
+        Err(FrameError::Invalid(_))
+    ));
+    let mut wire = BytesMut::from(&[0, 0, 0, 0][..]);
+    assert!(matches!(
+        ControlCodec.decode(&mut wire),
+        Err(FrameError::Invalid(_))
+    ));
 }
 
 /// A newer peer may send fields that we don't know.
@@ -389,6 +454,110 @@ fn an_empty_message_is_refused() {
 fn unknown_fields_are_skipped() {
     let mut wire = BytesMut::from(&[0, 0, 0, 7, 0x22, 2, 8, 77, 0xf8, 0x7f, 1][..]);
     assert_eq!(ShardCodec.decode(&mut wire).unwrap(), Some(ToShard::Ping(77)));
+}
+
+/// A newer peer may send frames, commands and events that we don't know: as if they had not been sent.
+#[test]
+fn unknown_kinds_are_skipped() {
+    // Field 2000 of a frame; of a command (field 3) and of an event (field 2); an event or command with nothing in it.
+    let kind = [0x82, 0x7d, 1, 0];
+    let frame = |body: &[u8]| [&[0, 0, 0, u8::try_from(body.len()).unwrap()], body].concat();
+    let inner = |field: u8| [&[field << 3 | 2, 4][..], &kind].concat();
+    for unknown in [frame(&kind), frame(&inner(3)), frame(&[0x1a, 0])] {
+        let mut wire = BytesMut::from(&unknown[..]);
+        assert_eq!(ShardCodec.decode(&mut wire).unwrap(), None, "{unknown:?}");
+        assert!(wire.is_empty(), "{unknown:?} was consumed");
+        let mut wire = BytesMut::from(&[&unknown[..], &unknown].concat()[..]);
+        ControlCodec.encode(ToShard::Ping(77), &mut wire).unwrap();
+        assert_eq!(ShardCodec.decode(&mut wire).unwrap(), Some(ToShard::Ping(77)));
+    }
+    for unknown in [frame(&kind), frame(&inner(2)), frame(&[0x12, 0])] {
+        let mut wire = BytesMut::from(&[&unknown[..], &unknown].concat()[..]);
+        ShardCodec.encode(FromShard::Pong(77), &mut wire).unwrap();
+        assert_eq!(ControlCodec.decode(&mut wire).unwrap(), Some(FromShard::Pong(77)));
+        assert!(wire.is_empty());
+    }
+}
+
+/// As of 1.1 a text and a channel are those of `control`: the same bytes as ever, and nothing else is meant by them.
+#[test]
+fn a_channel_without_a_label_is_the_control_channel() {
+    let mut wire = BytesMut::from(&[0, 0, 0, 13, 0x12, 11, 0x32, 9, 0x09, 5, 0, 0, 0, 0, 0, 0, 0][..]);
+    let golden = wire.clone();
+    let open = FromShard::Event(Event::ChannelOpen {
+        session: SessionId(5),
+        channel: ChannelLabel::Control,
+    });
+    assert_eq!(ControlCodec.decode(&mut wire).unwrap(), Some(open.clone()));
+    let mut wire = BytesMut::new();
+    ShardCodec.encode(open, &mut wire).unwrap();
+    assert_eq!(wire, golden);
+    // A channel that a newer minor version added is an unknown kind.
+    let newer = [
+        0, 0, 0, 15, 0x12, 13, 0x32, 11, 0x09, 5, 0, 0, 0, 0, 0, 0, 0, 0x10, 99,
+    ];
+    assert_eq!(
+        ControlCodec.decode(&mut BytesMut::from(&newer[..])).unwrap(),
+        None
+    );
+}
+
+/// A newer peer may have reasons that we don't know: the end of a session and a refusal are news all the same.
+#[test]
+fn unknown_reasons_are_read_as_general_ones() {
+    let event = |bytes: &[u8]| {
+        let mut wire = BytesMut::new();
+        wire.put_u32(u32::try_from(bytes.len()).unwrap());
+        wire.extend_from_slice(bytes);
+        ControlCodec.decode(&mut wire).unwrap()
+    };
+    let session = SessionId(5);
+    let id = [0x09, 5, 0, 0, 0, 0, 0, 0, 0, 0x10, 99];
+    assert_eq!(
+        event(&[&[0x12, 13, 0x2a, 11][..], &id].concat()),
+        Some(FromShard::Event(Event::SessionClosed {
+            session,
+            reason: CloseReason::Internal
+        }))
+    );
+    assert_eq!(
+        event(&[&[0x12, 13, 0x12, 11][..], &id].concat()),
+        Some(FromShard::Event(Event::CommandRefused {
+            session,
+            reason: Refusal::Invalid,
+            detail: String::new()
+        }))
+    );
+}
+
+/// The whole of 1.1 is understood by 1.0 and 1.1: what has no `since` of its own must never get one.
+#[test]
+fn what_an_older_minor_knew_stays_known() {
+    for message in to_shard() {
+        assert_eq!(message.since(), 0, "{message:?}");
+    }
+    for message in from_shard() {
+        assert_eq!(message.since(), 0, "{message:?}");
+    }
+    for message in to_newer_shard() {
+        assert_eq!(message.since(), 2, "{message:?}");
+    }
+    for message in from_newer_shard() {
+        assert_eq!(message.since(), 2, "{message:?}");
+    }
+    let old = Version {
+        major: VERSION.major,
+        minor: 1,
+    };
+    assert!(old.knows(0) && old.knows(1) && !old.knows(2) && VERSION.knows(2));
+    assert!(
+        !Version {
+            major: VERSION.major + 1,
+            minor: 9
+        }
+        .knows(0),
+        "another major is another protocol"
+    );
 }
 
 proptest! {

@@ -100,7 +100,10 @@ impl Rooms {
         if join.role == Role::Publisher {
             let entropy = &mut self.entropy;
             let made = publish::answer(&join.offer, &transport, sdp_id, 1, &[], || entropy.draw())?;
-            let media = MediaState::Publisher { tracks: made.tracks };
+            let media = MediaState::Publisher {
+                tracks: made.tracks,
+                watches: false,
+            };
             return Ok(Prepared {
                 transport,
                 sdp_id,
@@ -220,9 +223,11 @@ impl Rooms {
             connected: false,
             silent: false,
             channel_open: false,
+            chat_open: false,
             routes: HashMap::new(),
             negotiation: Negotiation::Idle,
             stale: false,
+            watch: None,
             renegotiated: Vec::new(),
             seen: true,
             state,
@@ -340,6 +345,8 @@ impl Rooms {
                 room.live.push(id);
             }
             self.announce(now, &room, &full_id, "PUB_JOIN", effects);
+        } else {
+            self.viewer_changed(now, &room, &full_id, effects);
         }
     }
 

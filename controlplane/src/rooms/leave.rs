@@ -58,6 +58,9 @@ impl Rooms {
         if was_live {
             self.announce(now, &room_name, &full_id, "PUB_LEFT", effects);
         }
+        if role == Role::Subscriber && session.connected {
+            self.viewer_changed(now, &room_name, &full_id, effects);
+        }
         if self.rooms.get(&room_name).is_some_and(super::Room::is_empty) {
             effects.push(Effect::Notice(Notice::RoomClosed(room_name.clone())));
             if !self.rooms.get(&room_name).is_some_and(|room| room.created) {

@@ -11,6 +11,7 @@ use weever_proto::{
 
 use super::api::{RequestId, SessionKey, ShardId};
 use super::trace::Joining;
+use super::viewers::Watch;
 use crate::names::{FullId, RoomName};
 use crate::sdp::publish::PublishedTrack;
 use crate::sdp::view::View;
@@ -32,12 +33,16 @@ pub(super) struct Session {
     pub(super) joining: Option<Joining>,
     pub(super) connected: bool,
     pub(super) silent: bool,
+    /// Its control channel.
     pub(super) channel_open: bool,
+    pub(super) chat_open: bool,
     /// What the data plane forwards to it, as last commanded.
     pub(super) routes: HashMap<RouteId, RouteSpec>,
     pub(super) negotiation: Negotiation,
     /// The stage has changed since the last offer.
     pub(super) stale: bool,
+    /// A publisher's that is told of viewers.
+    pub(super) watch: Option<Watch>,
     /// What a publisher's last renegotiation commanded: a connection that broke may have lost it.
     pub(super) renegotiated: Vec<Command>,
     /// Named in the snapshot that is being received.
@@ -96,6 +101,9 @@ struct Credentials {
 pub(super) enum MediaState {
     Publisher {
         tracks: Vec<PublishedTrack>,
+        /// It wants to be told of viewers.
+        #[serde(default)]
+        watches: bool,
     },
     Subscriber {
         view: View,
@@ -199,7 +207,7 @@ impl Session {
 
     pub(super) fn tracks(&self) -> &[PublishedTrack] {
         match &self.state.media {
-            MediaState::Publisher { tracks } => tracks,
+            MediaState::Publisher { tracks, .. } => tracks,
             MediaState::Subscriber { .. } => &[],
         }
     }

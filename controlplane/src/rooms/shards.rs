@@ -205,6 +205,7 @@ impl Rooms {
             // What the connection lost is said again.
             session.stale |= snapshot.channel_open && !session.channel_open;
             session.channel_open = snapshot.channel_open;
+            session.chat_open = snapshot.chat_open;
             let (local, remote) = (session.state.local(), session.state.remote());
             if snapshot.spec.local != local {
                 let restart = Command::RestartIce {
@@ -254,15 +255,29 @@ impl Rooms {
             connected: snapshot.connected,
             silent: snapshot.silent,
             channel_open: snapshot.channel_open,
+            chat_open: snapshot.chat_open,
             routes,
             negotiation: Negotiation::Idle,
             // An offer may have been lost with the old control plane, or its answer: it is made again.
             stale: offered,
+            watch: None,
             renegotiated: Vec::new(),
             seen: true,
             state,
         };
+        let (room, viewer) = (session.state.room.clone(), session.state.id.clone());
+        let is_viewer = session.connected && !session.state.is_publisher();
         self.insert(session, key, effects);
+        if self.config.strict_rooms
+            && let Some(room) = self.rooms.get_mut(&room)
+        {
+            // Somebody is in, so it was created, and not deleted.
+            room.created = true;
+        }
+        if is_viewer {
+            // Of another data plane, whose publishers are there already.
+            self.viewer_changed(now, &room, &viewer, effects);
+        }
     }
 
     pub(super) fn snapshot_end(&mut self, now: Instant, id: ShardId, effects: &mut Vec<Effect>) {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use weever_proto::{Command, Role, RouteId, SessionId, limits};
+use weever_proto::{ChannelLabel, Command, Role, RouteId, SessionId, limits};
 
 use super::api::Effect;
 use super::session::{ANSWER, MediaState, Negotiation};
@@ -43,8 +43,7 @@ impl Rooms {
                 continue;
             }
             if session.is_multistream() {
-                let text = format!("{verb} {publisher}");
-                command(session.shard, Command::SendText { session: id, text }, effects);
+                self.say(id, format!("{verb} {publisher}"), effects);
             }
             self.refresh(now, id, effects);
         }
@@ -79,6 +78,9 @@ impl Rooms {
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
+        if session.state.is_publisher() {
+            return self.recover_watch(now, id, effects);
+        }
         if !session.is_multistream() {
             return self.refresh(now, id, effects);
         }
@@ -110,9 +112,9 @@ impl Rooms {
                 .filter(|(n, _, tracks)| !tracks.is_empty() && !shown.contains(n.as_str()));
             news.extend(came.map(|(n, ..)| format!("PUB_JOIN {n}")));
         }
-        let (shard, stale) = (session.shard, session.stale);
+        let stale = session.stale;
         for text in news {
-            command(shard, Command::SendText { session: id, text }, effects);
+            self.say(id, text, effects);
         }
         if stale || differs {
             self.restage(now, id, effects);
@@ -234,18 +236,22 @@ impl Rooms {
         self.save(id, effects);
     }
 
+    /// Says something on a control channel.
+    pub(super) fn say(&self, id: SessionId, text: String, effects: &mut Vec<Effect>) {
+        if let Some(session) = self.sessions.get(&id) {
+            command(session.shard, control_text(id, text), effects);
+        }
+    }
+
     /// Says a verb and an SDP on a control channel. Both are made to fit; should they not, the peer hears nothing and
     /// deadlines decide, where a frame beyond its limit would cost all sessions the connection of their data plane.
     fn say_sdp(&self, id: SessionId, verb: &str, sdp: &str, effects: &mut Vec<Effect>) {
-        let Some(session) = self.sessions.get(&id) else {
-            return;
-        };
         let text = format!("{verb} {sdp}");
         if text.len() > limits::MAX_TEXT {
             tracing::warn!(session = %id, verb, bytes = text.len(), "an SDP that no message can hold");
             return;
         }
-        command(session.shard, Command::SendText { session: id, text }, effects);
+        self.say(id, text, effects);
     }
 
     fn send_offer(&self, id: SessionId, effects: &mut Vec<Effect>) {
@@ -334,6 +340,11 @@ impl Rooms {
                 return;
             }
             (Role::Publisher, "SDP_OFFER") => self.republish(now, id, rest, effects),
+            (Role::Publisher, "SUBS") if matches!(rest, "ON" | "OFF") => {
+                self.say(id, "OK".to_owned(), effects);
+                self.watch(now, id, rest == "ON", effects);
+                true
+            }
             (Role::Subscriber, "SDP_ANSWER") => {
                 self.answered(now, id, rest, effects);
                 true
@@ -341,9 +352,8 @@ impl Rooms {
             (Role::Subscriber, "SDP_OFFER") => self.glare(now, id, rest, effects),
             _ => false,
         };
-        if !understood && let Some(session) = self.sessions.get(&id) {
-            let text = "OK".to_owned();
-            command(session.shard, Command::SendText { session: id, text }, effects);
+        if !understood {
+            self.say(id, "OK".to_owned(), effects);
         }
     }
 
@@ -368,9 +378,9 @@ impl Rooms {
         };
         let mut state = session.state.clone();
         state.sdp_version = version;
-        state.media = MediaState::Publisher {
-            tracks: made.tracks.clone(),
-        };
+        if let MediaState::Publisher { tracks, .. } = &mut state.media {
+            tracks.clone_from(&made.tracks);
+        }
         if made.text.len() > MAX_OFFER || !state.fits() {
             return false;
         }
@@ -385,7 +395,7 @@ impl Rooms {
             extensions: made.extensions,
         };
         let text = format!("SDP_ANSWER {}", made.text);
-        session.renegotiated = vec![update, Command::SendText { session: id, text }];
+        session.renegotiated = vec![update, control_text(id, text)];
         for told in session.renegotiated.clone() {
             command(shard, told, effects);
         }
@@ -465,6 +475,14 @@ impl Rooms {
         self.save(id, effects);
         self.offer(now, id, &published, effects);
         true
+    }
+}
+
+fn control_text(session: SessionId, text: String) -> Command {
+    Command::SendText {
+        session,
+        channel: ChannelLabel::Control,
+        text,
     }
 }
 

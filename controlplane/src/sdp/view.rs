@@ -299,6 +299,7 @@ impl View {
             return Err(format!("it has {n} m-lines, the offer had {m}"));
         }
         self.check_mids(answer)?;
+        self.check_dropped(answer)?;
         for (line, section) in self.lines.iter_mut().zip(&answer.sections) {
             match &mut line.place {
                 Place::Dropping => line.place = Place::Free,
@@ -315,6 +316,21 @@ impl View {
             let is_free = matches!(line.place, Place::Free | Place::Dropping);
             if !is_free && !section.mid.is_empty() && section.mid != line.mid {
                 return Err(format!("its a=mid:{} stands where {} was", section.mid, line.mid));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who answers with media on what this offer takes away answers an earlier one (RFC 3264 §6: a refused m-line stays
+    /// refused), for the second time: its m-lines must not be used again yet.
+    fn check_dropped(&self, answer: &Description) -> Result<(), String> {
+        for (line, section) in self.lines.iter().zip(&answer.sections) {
+            let receives = matches!(section.direction, Direction::RecvOnly | Direction::SendRecv);
+            if line.place == Place::Dropping && !section.rejected && receives {
+                return Err(format!(
+                    "it still receives on a=mid:{}, which is no longer offered",
+                    line.mid
+                ));
             }
         }
         Ok(())

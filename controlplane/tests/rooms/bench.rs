@@ -10,8 +10,8 @@ use weever_controlplane::rooms::{
 };
 use weever_controlplane::sdp::Description;
 use weever_proto::{
-    Command, Event, Fingerprint, Hello, Role, RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec,
-    VERSION, WorkerHello, WorkerId,
+    ChannelLabel, Command, Event, Fingerprint, Hello, Role, RouteId, RouteSpec, SessionId, SessionSnapshot,
+    SessionSpec, VERSION, WorkerHello, WorkerId,
 };
 
 /// Splitmix: every run is the same.
@@ -32,8 +32,11 @@ pub struct Held {
     pub connected: bool,
     pub silent: bool,
     pub channel_open: bool,
+    pub chat_open: bool,
     /// Sent on its control channel, oldest first.
     pub texts: Vec<String>,
+    /// Sent on its chat channel.
+    pub chat: Vec<String>,
 }
 
 pub struct Bench {
@@ -50,6 +53,8 @@ pub struct Bench {
     pub deaf: bool,
     /// How often the data plane was told to drain.
     pub drains: usize,
+    /// How often it was told to say one thing to many.
+    pub broadcasts: usize,
     next: u64,
 }
 
@@ -112,6 +117,7 @@ impl Bench {
             deaf: false,
             next: 0,
             drains: 0,
+            broadcasts: 0,
         }
     }
 
@@ -142,7 +148,9 @@ impl Bench {
                     connected: false,
                     silent: false,
                     channel_open: false,
+                    chat_open: false,
                     texts: Vec::new(),
+                    chat: Vec::new(),
                 };
                 self.held.insert(session, held);
                 if self.obliging {
@@ -182,10 +190,20 @@ impl Bench {
                         .is_some()
                 );
             }
-            Command::SendText { session, text } => {
-                let held = self.held.get_mut(&session).unwrap();
-                assert!(held.channel_open, "{text:?} for a channel that isn't open");
-                held.texts.push(text);
+            Command::SendText {
+                session,
+                channel,
+                text,
+            } => self.hand_on(session, channel, text),
+            Command::Broadcast {
+                sessions,
+                channel,
+                text,
+            } => {
+                self.broadcasts += 1;
+                for session in sessions {
+                    self.hand_on(session, channel, text.clone());
+                }
             }
             Command::SetState { session, state } => self.held.get_mut(&session).unwrap().spec.state = state,
             Command::CloseSession { session } => {
@@ -193,6 +211,16 @@ impl Bench {
             }
             Command::Drain => self.drains += 1,
         }
+    }
+
+    fn hand_on(&mut self, session: SessionId, channel: ChannelLabel, text: String) {
+        let held = self.held.get_mut(&session).unwrap();
+        let (is_open, texts) = match channel {
+            ChannelLabel::Control => (held.channel_open, &mut held.texts),
+            ChannelLabel::Chat => (held.chat_open, &mut held.chat),
+        };
+        assert!(is_open, "{text:?} for a channel that isn't open");
+        texts.push(text);
     }
 
     pub fn event(&mut self, event: Event) {
@@ -263,12 +291,34 @@ impl Bench {
 
     pub fn open_channel(&mut self, session: SessionId) {
         self.held.get_mut(&session).unwrap().channel_open = true;
-        self.event(Event::ChannelOpen { session });
+        let channel = ChannelLabel::Control;
+        self.event(Event::ChannelOpen { session, channel });
+    }
+
+    pub fn open_chat(&mut self, session: SessionId) {
+        self.held.get_mut(&session).unwrap().chat_open = true;
+        let channel = ChannelLabel::Chat;
+        self.event(Event::ChannelOpen { session, channel });
+    }
+
+    pub fn close_chat(&mut self, session: SessionId) {
+        self.held.get_mut(&session).unwrap().chat_open = false;
+        let channel = ChannelLabel::Chat;
+        self.event(Event::ChannelClosed { session, channel });
     }
 
     pub fn say(&mut self, session: SessionId, text: &str) {
+        self.said(session, ChannelLabel::Control, text);
+    }
+
+    pub fn chat(&mut self, session: SessionId, text: &str) {
+        self.said(session, ChannelLabel::Chat, text);
+    }
+
+    fn said(&mut self, session: SessionId, channel: ChannelLabel, text: &str) {
         self.event(Event::Text {
             session,
+            channel,
             text: text.to_owned(),
         });
     }
@@ -324,6 +374,7 @@ impl Bench {
                 connected: held.connected,
                 silent: held.silent,
                 channel_open: held.channel_open,
+                chat_open: held.chat_open,
                 live_tracks: Vec::new(),
                 age_ms: 1000,
             })

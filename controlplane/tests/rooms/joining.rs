@@ -204,33 +204,6 @@ fn without_a_data_plane_or_while_draining_nobody_is_let_in() {
 }
 
 #[test]
-fn strict_rooms_must_be_created_once() {
-    let mut bench = Bench::with(
-        RoomsConfig {
-            strict_rooms: true,
-            room_budget: 0,
-        },
-        1,
-    );
-    assert_eq!(
-        status(&bench.join(Role::Publisher, "alice", &offers::speaker())),
-        404
-    );
-    for want in [None, Some(409)] {
-        let request = bench.request();
-        bench.act(Action::CreateRoom {
-            request,
-            room: room(),
-        });
-        let reply = bench.replies.remove(&request).unwrap();
-        assert_eq!(want, (reply != Reply::Done).then(|| status(&reply)));
-    }
-    let (_, key, _) = bench.enter(Role::Publisher, "alice", &offers::speaker());
-    bench.leave(key);
-    bench.enter(Role::Publisher, "alice", &offers::speaker());
-}
-
-#[test]
 fn operators_disconnect_one_or_all() {
     let mut bench = Bench::new();
     bench.enter(Role::Publisher, "alice", &offers::speaker());

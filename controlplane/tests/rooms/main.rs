@@ -3,9 +3,13 @@
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod bench;
+mod chat;
 mod joining;
 mod offers;
 mod players;
 mod restart;
 mod stage;
+mod storm;
+mod strict;
 mod traces;
+mod viewers;

@@ -9,8 +9,12 @@ use crate::bench::{Bench, hello};
 use crate::offers;
 
 /// Another control plane takes over what the data plane holds.
-fn another(mut old: Bench, seed: u64) -> Bench {
-    let mut new = Bench::without_shard(RoomsConfig::default(), seed);
+pub fn another(old: Bench, seed: u64) -> Bench {
+    another_with(RoomsConfig::default(), old, seed)
+}
+
+pub fn another_with(config: RoomsConfig, mut old: Bench, seed: u64) -> Bench {
+    let mut new = Bench::without_shard(config, seed);
     new.shard = ShardId(77);
     let snapshot = old.snapshot();
     new.held = std::mem::take(&mut old.held);
@@ -115,7 +119,7 @@ fn who_came_and_went_while_nobody_looked_is_told() {
 }
 
 /// The connection breaks; the process behind it doesn't.
-fn redial(bench: &mut Bench, lost: impl FnOnce(&mut Bench)) {
+pub fn redial(bench: &mut Bench, lost: impl FnOnce(&mut Bench)) {
     bench.act(Action::ShardDown { shard: bench.shard });
     bench.deaf = true;
     lost(bench);

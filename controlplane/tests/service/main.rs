@@ -8,4 +8,5 @@ mod patience;
 mod private;
 mod public;
 mod socket;
+mod strict;
 mod tls;

@@ -7,7 +7,7 @@ use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use weever_controlplane::shards::{SocketError, listen};
-use weever_proto::{FromShard, ToShard, Version};
+use weever_proto::{ChannelLabel, Command, Event, FromShard, SessionId, ToShard, Version};
 
 use crate::house::{House, OFFER, hello};
 
@@ -87,6 +87,99 @@ async fn versions_and_names_are_checked() {
             matches!(frame, ToShard::Ping(_)),
             "introducing oneself twice ends it"
         );
+    }
+}
+
+/// A newer data plane: what it says that we don't know is as if it had not been said.
+#[tokio::test]
+async fn unknown_frames_and_events_are_skipped() {
+    let house = House::empty(&[]).await;
+    let mut frames = house.dial().await;
+    // Field 2000, as a frame and as an event; also before the hello.
+    let frame = [0, 0, 0, 4, 0x82, 0x7d, 1, 0];
+    let event = [0, 0, 0, 6, 0x12, 4, 0x82, 0x7d, 1, 0];
+    frames.get_mut().write_all(&frame).await.unwrap();
+    let mut newer = hello("newer");
+    newer.version.minor += 1;
+    frames.send(FromShard::Hello(newer)).await.unwrap();
+    assert!(matches!(frames.next().await, Some(Ok(ToShard::Welcome(_)))));
+    frames
+        .get_mut()
+        .write_all(&[&frame[..], &event].concat())
+        .await
+        .unwrap();
+    frames.send(FromShard::SnapshotEnd(0)).await.unwrap();
+    while house.get("/readiness").await.status != 200 {
+        assert!(
+            !matches!(frames.next().await, None | Some(Err(_))),
+            "the connection stays"
+        );
+    }
+}
+
+/// Chat came with 1.2: what it needs isn't sent to an older data plane, and what else there is to say is.
+#[tokio::test]
+async fn an_older_data_plane_is_not_told_what_it_cannot_know() {
+    for minor in [1, 2, 3] {
+        let house = House::empty(&[]).await;
+        let mut frames = house.dial().await;
+        let mut older = hello("older");
+        older.version.minor = minor;
+        frames.send(FromShard::Hello(older)).await.unwrap();
+        assert!(matches!(frames.next().await, Some(Ok(ToShard::Welcome(_)))));
+        frames.send(FromShard::SnapshotEnd(0)).await.unwrap();
+        while house.get("/readiness").await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+        let joining = house.join("/pub/r/alice", OFFER);
+        let serving = async {
+            loop {
+                let frame = frames.next().await.unwrap().unwrap();
+                if let ToShard::Command(Command::CreateSession(spec)) = frame {
+                    let session = spec.session;
+                    for event in [
+                        Event::SessionReady { session },
+                        open(session, ChannelLabel::Control),
+                        open(session, ChannelLabel::Chat),
+                        said(session, ChannelLabel::Chat),
+                        said(session, ChannelLabel::Control),
+                    ] {
+                        frames.send(FromShard::Event(event)).await.unwrap();
+                    }
+                    return;
+                }
+            }
+        };
+        let (joined, ()) = tokio::join!(joining, serving);
+        assert_eq!(joined.status, 201);
+        let mut broadcasts = 0;
+        loop {
+            match frames.next().await.unwrap().unwrap() {
+                ToShard::Command(Command::Broadcast { text, .. }) => {
+                    assert_eq!(text, "alice hello");
+                    broadcasts += 1;
+                }
+                ToShard::Command(Command::SendText { text, .. }) => {
+                    assert_eq!(text, "OK");
+                    break;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(broadcasts, i32::from(minor >= 2), "minor version {minor}");
+    }
+}
+
+fn open(session: SessionId, channel: ChannelLabel) -> Event {
+    Event::ChannelOpen { session, channel }
+}
+
+fn said(session: SessionId, channel: ChannelLabel) -> Event {
+    let text = "hello".to_owned();
+    Event::Text {
+        session,
+        channel,
+        text,
     }
 }
 

@@ -46,8 +46,14 @@ pub enum DropReason {
     NackBudget,
     /// Message on the control channel that is too long or not text.
     ChannelMessage,
-    /// Message for a control channel that is not open or that doesn't drain.
+    /// Message on a control channel from who signals far more than there can be to signal.
+    ChannelTooFast,
+    /// Message for a channel that is not open or that doesn't drain.
     ChannelBacklog,
+    /// Message on a chat channel that is too long or not text.
+    ChatMessage,
+    /// Message on a chat channel from who says too much.
+    ChatTooFast,
     /// Handed to a worker that didn't want it any more.
     Handover,
 }
@@ -57,7 +63,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::NotOurs,
         Self::StunMalformed,
         Self::StunUnknownUser,
@@ -79,7 +85,10 @@ impl DropReason {
         Self::NackCooldown,
         Self::NackBudget,
         Self::ChannelMessage,
+        Self::ChannelTooFast,
         Self::ChannelBacklog,
+        Self::ChatMessage,
+        Self::ChatTooFast,
         Self::Handover,
     ];
 
@@ -107,7 +116,10 @@ impl DropReason {
             Self::NackCooldown => "nack_cooldown",
             Self::NackBudget => "nack_budget",
             Self::ChannelMessage => "channel_message",
+            Self::ChannelTooFast => "channel_too_fast",
             Self::ChannelBacklog => "channel_backlog",
+            Self::ChatMessage => "chat_message",
+            Self::ChatTooFast => "chat_too_fast",
             Self::Handover => "handover",
         }
     }

@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chat;
 mod crypto;
 mod delay;
 mod demux;

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use weever_proto::{Event, JoinStage, RouteId, RouteSpec, SessionSnapshot, SessionSpec};
+use weever_proto::{ChannelLabel, Event, JoinStage, RouteId, RouteSpec, SessionSnapshot, SessionSpec};
 
+use crate::chat::{Pace, Talker};
 use crate::egress::Path;
 use crate::forward::Parked;
 use crate::ice::IceLite;
@@ -48,10 +49,13 @@ pub(crate) struct Session {
     /// Datagrams of its handshake that wait to be looked at.
     pub(crate) handshakes_waiting: u8,
     pub(crate) connected: bool,
-    pub(crate) channel_open: bool,
     /// Its first media has passed.
     pub(crate) has_media: bool,
+    /// Texts for the control channel.
     pub(crate) outbox: VecDeque<String>,
+    /// How fast it signals.
+    pub(crate) signals: Pace,
+    pub(crate) talker: Talker,
     /// What the timer wheel was last told.
     pub(crate) armed: Option<Instant>,
     pub(crate) media: Media,
@@ -96,9 +100,10 @@ impl Session {
             silent: false,
             handshakes_waiting: 0,
             connected: false,
-            channel_open: false,
             has_media: false,
             outbox: VecDeque::new(),
+            signals: Pace::new(now),
+            talker: Talker::new(now),
             armed: None,
             media,
         }
@@ -191,7 +196,8 @@ impl Session {
             routes,
             connected: self.connected,
             silent: self.silent,
-            channel_open: self.channel_open,
+            channel_open: self.transport.is_open(ChannelLabel::Control),
+            chat_open: self.transport.is_open(ChannelLabel::Chat),
             live_tracks,
             age_ms: u64::try_from(now.saturating_duration_since(self.created).as_millis())
                 .unwrap_or(u64::MAX),

@@ -14,8 +14,9 @@ use str0m::media::SenderFeedback;
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpPacket;
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
-use weever_proto::{DtlsRole, Fingerprint, limits};
+use weever_proto::{ChannelLabel, DtlsRole, Fingerprint, limits};
 
+use crate::chat;
 use crate::crypto::{Identity, KeySlot};
 use crate::wire::stun::{BindingRequest, IceRole, emit_binding_request};
 
@@ -30,17 +31,23 @@ const REFRESH: Duration = Duration::from_secs(2);
 const POLL_ERRORS: u32 = 8;
 /// Bytes of text that may wait on a data channel: four of the largest SDPs.
 const CHANNEL_BUFFER: usize = 4 * limits::MAX_TEXT;
-/// The channel that signalling uses.
-const CONTROL: &str = "control";
+/// Channels that a client may open. Others are nobody's.
+const CHANNELS: [ChannelLabel; 2] = [ChannelLabel::Control, ChannelLabel::Chat];
 
 /// What came out of a transport.
 pub(crate) enum Happening {
     /// The handshake is done; keys are there.
     Connected,
-    /// The client opened its control channel.
-    ChannelOpen,
-    /// A message on the control channel. Not text if `binary`.
-    Message { binary: bool, data: Vec<u8> },
+    /// The client opened a channel.
+    ChannelOpen(ChannelLabel),
+    /// The client closed a channel.
+    ChannelClosed(ChannelLabel),
+    /// A message on a channel. Not text if `binary`.
+    Message {
+        channel: ChannelLabel,
+        binary: bool,
+        data: Vec<u8>,
+    },
     /// A publisher's packet, in clear.
     Rtp(Box<RtpPacket>),
     /// A publisher's sender report.
@@ -76,7 +83,8 @@ pub(crate) struct Transport {
     channel: Channel,
     started: bool,
     refreshed: Option<Instant>,
-    control: Option<ChannelId>,
+    /// Those that are open, in the order of [`CHANNELS`].
+    channels: [Option<ChannelId>; CHANNELS.len()],
     /// When the `Rtc` wants the time.
     pub(crate) timeout: Instant,
 }
@@ -118,7 +126,7 @@ impl Transport {
             channel,
             started: false,
             refreshed: None,
-            control: None,
+            channels: [None; CHANNELS.len()],
             timeout: now,
         }
     }
@@ -219,17 +227,29 @@ impl Transport {
             };
             return Ok(Some(match event {
                 Event::Connected => Happening::Connected,
-                Event::ChannelOpen(id, label) if label == CONTROL => {
-                    self.control = Some(id);
-                    Happening::ChannelOpen
+                Event::ChannelOpen(id, label) => {
+                    let Some(at) = CHANNELS.iter().position(|known| known.as_str() == label) else {
+                        continue;
+                    };
+                    self.channels[at] = Some(id);
+                    Happening::ChannelOpen(CHANNELS[at])
                 }
-                Event::ChannelData(data) if Some(data.id) == self.control => Happening::Message {
-                    binary: data.binary,
-                    data: data.data,
-                },
-                Event::ChannelClose(id) if Some(id) == self.control => {
-                    self.control = None;
-                    continue;
+                Event::ChannelData(data) => {
+                    let Some(at) = self.channels.iter().position(|open| *open == Some(data.id)) else {
+                        continue;
+                    };
+                    Happening::Message {
+                        channel: CHANNELS[at],
+                        binary: data.binary,
+                        data: data.data,
+                    }
+                }
+                Event::ChannelClose(id) => {
+                    let Some(at) = self.channels.iter().position(|open| *open == Some(id)) else {
+                        continue;
+                    };
+                    self.channels[at] = None;
+                    Happening::ChannelClosed(CHANNELS[at])
                 }
                 Event::RtpPacket(packet) => Happening::Rtp(Box::new(packet)),
                 Event::SenderFeedback(report) => Happening::Report(report),
@@ -239,12 +259,26 @@ impl Transport {
         }
     }
 
-    /// Writes to the control channel. False: not open, or its buffer is full; try again later.
-    pub(crate) fn write(&mut self, text: &str) -> bool {
-        let Some(id) = self.control else { return false };
+    fn channel(&self, label: ChannelLabel) -> Option<ChannelId> {
+        let at = CHANNELS.iter().position(|known| *known == label)?;
+        self.channels[at]
+    }
+
+    pub(crate) fn is_open(&self, label: ChannelLabel) -> bool {
+        self.channel(label).is_some()
+    }
+
+    /// Writes to a channel. False: not open, or its buffer is full; try again later.
+    pub(crate) fn write(&mut self, label: ChannelLabel, text: &str) -> bool {
+        let Some(id) = self.channel(label) else {
+            return false;
+        };
         let Some(mut channel) = self.rtc.channel(id) else {
             return false;
         };
+        if label == ChannelLabel::Chat && channel.buffered_amount() > chat::BACKLOG {
+            return false;
+        }
         matches!(channel.write(false, text.as_bytes()), Ok(true))
     }
 

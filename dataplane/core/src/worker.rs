@@ -2,6 +2,7 @@
 //!
 //! This file is the table of contents; what each entry does stands in the files beside it.
 
+mod broadcasts;
 mod commands;
 mod datagrams;
 mod fanout;
@@ -20,6 +21,7 @@ use weever_proto::{
     Command, Event, Kind, SessionId, SessionSnapshot, TrackId, TrackStats, WorkerId, WorkerStats,
 };
 
+use self::broadcasts::Broadcasts;
 use self::handshakes::Handshakes;
 use crate::crypto::Identity;
 use crate::delay::Delays;
@@ -62,6 +64,7 @@ pub struct Worker {
     /// Tracks for which a keyframe is wanted.
     wanting: Vec<TrackKey>,
     handshakes: Handshakes,
+    broadcasts: Broadcasts,
     events: VecDeque<Event>,
     handovers: VecDeque<(WorkerId, Handover)>,
     received: Received,
@@ -103,6 +106,7 @@ impl Worker {
             ripe: Vec::new(),
             wanting: Vec::new(),
             handshakes: Handshakes::default(),
+            broadcasts: Broadcasts::default(),
             events: VecDeque::new(),
             handovers: VecDeque::new(),
             received: Received::default(),
@@ -144,10 +148,12 @@ impl Worker {
         self.request_keyframes(now, egress);
     }
 
-    /// Sends the bursts that have gathered for long enough, then goes on with some of the handshakes that wait.
+    /// Sends the bursts that have gathered for long enough, then goes on with some of the handshakes and of the texts for
+    /// many that wait.
     pub fn flush(&mut self, now: Instant, egress: &mut impl Egress) {
         self.forward_due(now, egress);
         self.shake_hands(now, egress);
+        self.spread(now, egress);
         self.request_keyframes(now, egress);
     }
 
@@ -169,6 +175,7 @@ impl Worker {
             keyframe,
             self.next_burst(),
             self.handshakes.next(),
+            self.broadcasts.next(),
         ]
         .into_iter()
         .flatten()
@@ -191,6 +198,11 @@ impl Worker {
             .iter()
             .map(|(_, session)| session.snapshot(now))
             .collect()
+    }
+
+    /// There is more to do at once, without anything coming in.
+    pub fn is_behind(&self) -> bool {
+        self.handshakes.next().is_some() || self.broadcasts.next().is_some()
     }
 
     /// How many sessions there are.

@@ -6,14 +6,19 @@ use tokio::{
 use tokio_util::codec::Framed;
 use weever_proto::{
     ControlCodec, DtlsRole, Fingerprint, IceCredentials, Role, SessionSnapshot, SessionSpec, TrackId,
-    VERSION, WorkerHello,
+    VERSION, Version, WorkerHello,
 };
 
 use super::*;
 
 fn text(session: u64, text: &str) -> Event {
+    said(session, ChannelLabel::Control, text)
+}
+
+fn said(session: u64, channel: ChannelLabel, text: &str) -> Event {
     Event::Text {
         session: SessionId(session),
+        channel,
         text: text.to_owned(),
     }
 }
@@ -25,6 +30,7 @@ fn texts_wait_in_order_for_sessions_that_still_are() {
     texts.keep(text(2, "b"));
     texts.keep(Event::ChannelOpen {
         session: SessionId(1),
+        channel: ChannelLabel::Control,
     });
     texts.keep(text(1, "c"));
     assert_eq!(
@@ -51,6 +57,24 @@ fn the_oldest_texts_go_when_there_are_too_many_or_they_are_too_long() {
         (texts.waiting.len(), texts.bytes, texts.dropped),
         (2, TEXT_BYTES, 1)
     );
+}
+
+#[test]
+fn chat_waits_too_but_pushes_nothing_out() {
+    let mut texts = Texts::default();
+    texts.keep(text(1, "SDP_ANSWER"));
+    for number in 0..TEXTS {
+        texts.keep(said(1, ChannelLabel::Chat, &number.to_string()));
+    }
+    texts.keep(text(1, "STOP"));
+    assert_eq!(texts.dropped, u64::try_from(TEXTS - CHATS).unwrap());
+    let kept = texts.take(|_| true);
+    assert_eq!(kept.len(), CHATS + 2);
+    assert_eq!(kept[0], text(1, "SDP_ANSWER"));
+    assert_eq!(kept[1], said(1, ChannelLabel::Chat, "0"));
+    assert_eq!(kept[CHATS + 1], text(1, "STOP"));
+    texts.keep(said(1, ChannelLabel::Chat, "again"));
+    assert_eq!(texts.take(|_| true).len(), 1, "there is room again");
 }
 
 #[test]
@@ -149,13 +173,17 @@ impl Stage {
 
     /// Takes the connection up to the point where the workers have been asked for their sessions.
     async fn welcome(&self) -> Framed<UnixStream, ControlCodec> {
+        self.welcome_as(VERSION).await
+    }
+
+    async fn welcome_as(&self, version: Version) -> Framed<UnixStream, ControlCodec> {
         let (stream, _) = timeout(PATIENCE_OF_TESTS, self.listener.accept())
             .await
             .unwrap()
             .unwrap();
         let mut talk = Framed::new(stream, ControlCodec);
         assert!(matches!(talk.next().await, Some(Ok(FromShard::Hello(_)))));
-        talk.send(ToShard::Welcome(VERSION)).await.unwrap();
+        talk.send(ToShard::Welcome(version)).await.unwrap();
         for mailbox in self.mailboxes.iter() {
             // Statistics may have been asked for before, and be all that is there yet.
             loop {
@@ -217,6 +245,7 @@ fn snapshot(session: u64) -> SessionSnapshot {
         connected: true,
         silent: false,
         channel_open: true,
+        chat_open: false,
         live_tracks: Vec::new(),
         age_ms: 5,
     }
@@ -270,6 +299,35 @@ async fn news_come_after_the_snapshot_and_old_news_do_not() {
 }
 
 #[tokio::test]
+async fn an_older_control_plane_is_not_told_what_it_cannot_know() {
+    let stage = Stage::set("older");
+    let chat = said(1, ChannelLabel::Chat, "good evening");
+    let closed = Event::ChannelClosed {
+        session: SessionId(1),
+        channel: ChannelLabel::Control,
+    };
+    for minor in [1, VERSION.minor, VERSION.minor + 1] {
+        let mut talk = stage.welcome_as(Version { minor, ..VERSION }).await;
+        stage
+            .reports
+            .report(WorkerId(0), Report::Snapshot(vec![snapshot(1)]));
+        stage.reports.report(WorkerId(1), Report::Snapshot(Vec::new()));
+        for event in [chat.clone(), closed.clone(), text(1, "STOP")] {
+            stage.reports.report(WorkerId(0), Report::Event(event));
+        }
+        let mut told = Vec::new();
+        while told.last() != Some(&text(1, "STOP")) {
+            if let FromShard::Event(event) = next(&mut talk).await {
+                told.push(event);
+            }
+        }
+        let new = if minor >= 2 { 2 } else { 0 };
+        assert_eq!(told[..new], [chat.clone(), closed.clone()][..new]);
+        assert_eq!(told.len(), new + 1, "to minor version {minor}");
+    }
+}
+
+#[tokio::test]
 async fn a_lost_report_starts_over_with_a_snapshot() {
     let stage = Stage::set("lost");
     let mut talk = stage.welcome().await;
@@ -283,6 +341,7 @@ async fn a_lost_report_starts_over_with_a_snapshot() {
             WorkerId(0),
             Report::Event(Event::ChannelOpen {
                 session: SessionId(session),
+                channel: ChannelLabel::Control,
             }),
         );
     }

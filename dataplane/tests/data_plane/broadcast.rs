@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use weever_proto::{
-    Codec, Command, Event, FromShard, Kind, PayloadMap, PayloadType, Receive, Role, RouteId, RouteSpec,
-    ToShard, TrackId, WorkerId, WorkerStats,
+    ChannelLabel, Codec, Command, Event, FromShard, Kind, PayloadMap, PayloadType, Receive, Role, RouteId,
+    RouteSpec, ToShard, TrackId, WorkerId, WorkerStats,
 };
 use weever_uring::IoChoice;
 
@@ -155,6 +155,7 @@ async fn broadcast(io: IoChoice, name: &str) {
     );
     let said = Event::Text {
         session: peers[1].spec.session,
+        channel: ChannelLabel::Control,
         text: "said to nobody".into(),
     };
     assert_eq!(talk.event().await, said);

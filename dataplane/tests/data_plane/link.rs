@@ -212,6 +212,27 @@ async fn nonsense_from_the_control_plane_ends_the_connection_and_nothing_else() 
     assert_eq!(control.meet().await.2.len(), 1);
 }
 
+/// A newer control plane: what it says that we don't know is as if it had not been said.
+#[tokio::test]
+async fn unknown_frames_and_commands_are_skipped() {
+    let control = ControlPlane::listening("newer");
+    let _plane = DataPlane::start(settings(&control.socket()));
+    let mut talk = control.accept().await;
+    talk.hello().await;
+    // Field 2000, as a frame and as a command; also before the welcome.
+    let frame = [0, 0, 0, 4, 0x82, 0x7d, 1, 0];
+    let command = [0, 0, 0, 6, 0x1a, 4, 0x82, 0x7d, 1, 0];
+    talk.raw(&frame).await;
+    talk.say(ToShard::Welcome(Version {
+        minor: VERSION.minor + 1,
+        ..VERSION
+    }))
+    .await;
+    assert!(talk.snapshot().await.is_empty());
+    talk.raw(&[&frame[..], &command].concat()).await;
+    talk.create(&spec(1, 0)).await;
+}
+
 #[tokio::test]
 async fn a_control_plane_that_hangs_is_left() {
     let control = ControlPlane::listening("hangs");

@@ -10,11 +10,10 @@ use weever_proto::{
 
 use super::Worker;
 use crate::demux::SessionKey;
-use crate::drops::DropReason;
 use crate::egress::Egress;
 use crate::forward::Route;
 use crate::receive::Receiver;
-use crate::session::{MAX_OUTBOX, Media, Session, Viewer, ViewerRoute};
+use crate::session::{Media, Session, Viewer, ViewerRoute};
 use crate::track::{Origin, TrackKey};
 use crate::transport::{Channel, Transport};
 
@@ -58,13 +57,20 @@ impl Worker {
                 worker.remove_route(key, route);
                 Ok(())
             }),
-            Command::SendText { session, text } => {
-                let Some(key) = self.session_keys.get(&session).copied() else {
-                    return;
-                };
-                self.queue_text(key, text);
-                self.empty_outbox(now, key, egress);
+            Command::SendText {
+                session,
+                channel,
+                text,
+            } => {
+                if let Some(key) = self.session_keys.get(&session).copied() {
+                    self.say(now, key, channel, &text, egress);
+                }
             }
+            Command::Broadcast {
+                sessions,
+                channel,
+                text,
+            } => self.broadcast(now, sessions, channel, text),
             Command::SetState { session, state } => self.with(session, |worker, key| {
                 if let Some(session) = worker.session(key) {
                     session.spec.state = state;
@@ -308,15 +314,6 @@ impl Worker {
         let viewer = self.sessions.get_mut(key as usize).and_then(Session::viewer);
         if let (Some(viewer), Some(route)) = (viewer, ended) {
             viewer.park(route.park());
-        }
-    }
-
-    fn queue_text(&mut self, key: SessionKey, text: String) {
-        let Some(session) = self.session(key) else { return };
-        if !session.channel_open || session.outbox.len() >= MAX_OUTBOX {
-            self.sent.drops.count(DropReason::ChannelBacklog);
-        } else {
-            session.outbox.push_back(text);
         }
     }
 

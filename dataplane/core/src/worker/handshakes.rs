@@ -78,11 +78,6 @@ impl Worker {
             }
         }
     }
-
-    /// There is more to do at once, without anything coming in.
-    pub fn is_behind(&self) -> bool {
-        self.handshakes.next().is_some()
-    }
 }
 
 #[cfg(test)]

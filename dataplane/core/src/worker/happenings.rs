@@ -1,18 +1,23 @@
 //! What comes out of a session's transport, and how sessions end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use weever_proto::{CloseReason, Event, JoinStage, limits};
+use weever_proto::{ChannelLabel, CloseReason, Event, JoinStage, limits};
 
 use super::Worker;
 use crate::demux::SessionKey;
 use crate::drops::DropReason;
 use crate::egress::{Egress, send_datagram};
 use crate::forward::{RtxBudget, Sender};
-use crate::session::Media;
+use crate::session::{MAX_OUTBOX, Media};
 use crate::srtp::{KeyingMaterial, Protect, UnprotectRtcp};
 use crate::track::{Origin, TrackKey};
 use crate::transport::{Broken, Happening};
+
+/// Messages that a client may signal at once, and the time in which it earns another one. Clients need a few in a
+/// second at most; each costs the control plane work.
+const SIGNALS: u32 = 200;
+const SIGNAL_PERIOD: Duration = Duration::from_millis(50);
 
 impl Worker {
     /// Takes everything out of a session's transport and acts on it.
@@ -44,13 +49,26 @@ impl Worker {
     fn act_on(&mut self, now: Instant, key: SessionKey, happening: Happening) {
         match happening {
             Happening::Connected => self.connected(now, key),
-            Happening::ChannelOpen => {
+            Happening::ChannelOpen(channel) => {
                 let Some(session) = self.session(key) else { return };
-                session.channel_open = true;
                 let session = session.spec.session;
-                self.events.push_back(Event::ChannelOpen { session });
+                self.events.push_back(Event::ChannelOpen { session, channel });
             }
-            Happening::Message { binary, data } => self.message(key, binary, data),
+            Happening::ChannelClosed(channel) => {
+                let Some(session) = self.session(key) else { return };
+                let session = session.spec.session;
+                self.events.push_back(Event::ChannelClosed { session, channel });
+            }
+            Happening::Message {
+                channel: ChannelLabel::Control,
+                binary,
+                data,
+            } => self.signalled(now, key, binary, data),
+            Happening::Message {
+                channel: ChannelLabel::Chat,
+                binary,
+                data,
+            } => self.chatted(now, key, binary, data),
             Happening::Rtp(packet) => self.published(now, key, *packet),
             Happening::Report(report) => {
                 let Some(session) = self.session(key) else { return };
@@ -108,8 +126,11 @@ impl Worker {
         }
     }
 
-    fn message(&mut self, key: SessionKey, binary: bool, data: Vec<u8>) {
+    fn signalled(&mut self, now: Instant, key: SessionKey, binary: bool, data: Vec<u8>) {
         let Some(session) = self.session(key) else { return };
+        if !session.signals.allows(now, SIGNALS, SIGNAL_PERIOD) {
+            return self.received.drops.count(DropReason::ChannelTooFast);
+        }
         let session = session.spec.session;
         let text = if data.len() > limits::MAX_TEXT {
             None
@@ -118,8 +139,35 @@ impl Worker {
         };
         match text {
             // Signalling is text (SPEC of the control channel); binary frames are nobody's.
-            Some(text) if !binary => self.events.push_back(Event::Text { session, text }),
+            Some(text) if !binary => self.events.push_back(Event::Text {
+                session,
+                channel: ChannelLabel::Control,
+                text,
+            }),
             _ => self.received.drops.count(DropReason::ChannelMessage),
+        }
+    }
+
+    /// Whoever chats is answered here: what goes no further costs the control plane nothing.
+    fn chatted(&mut self, now: Instant, key: SessionKey, binary: bool, data: Vec<u8>) {
+        let Some(session) = self.session(key) else { return };
+        let channel = ChannelLabel::Chat;
+        match session.talker.says(now, binary, data) {
+            Ok(text) => {
+                let session = session.spec.session;
+                self.events.push_back(Event::Text {
+                    session,
+                    channel,
+                    text,
+                });
+            }
+            Err(unsaid) => {
+                if let Some(answer) = unsaid.answer {
+                    // One who takes no answers gets none.
+                    let _ = session.transport.write(channel, answer);
+                }
+                self.received.drops.count(unsaid.reason);
+            }
         }
     }
 
@@ -154,12 +202,42 @@ impl Worker {
         self.mark_ripe(track);
     }
 
+    /// Says something on a channel. What a control channel's buffer doesn't take waits; on others it is lost.
+    pub(super) fn say(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        channel: ChannelLabel,
+        text: &str,
+        egress: &mut impl Egress,
+    ) {
+        let Some(session) = self.session(key) else { return };
+        let taken = match channel {
+            ChannelLabel::Control if !session.transport.is_open(channel) => false,
+            ChannelLabel::Control => {
+                let has_room = session.outbox.len() < MAX_OUTBOX;
+                if has_room {
+                    session.outbox.push_back(text.to_owned());
+                }
+                has_room
+            }
+            ChannelLabel::Chat => session.transport.write(channel, text),
+        };
+        if !taken {
+            return self.sent.drops.count(DropReason::ChannelBacklog);
+        }
+        match channel {
+            ChannelLabel::Control => self.empty_outbox(now, key, egress),
+            ChannelLabel::Chat => self.drain(now, key, egress),
+        }
+    }
+
     /// Writes waiting texts to the control channel, as many as its buffer takes.
     pub(super) fn empty_outbox(&mut self, now: Instant, key: SessionKey, egress: &mut impl Egress) {
         let Some(session) = self.session(key) else { return };
         let mut wrote = false;
         while let Some(text) = session.outbox.front() {
-            if !session.transport.write(text) {
+            if !session.transport.write(ChannelLabel::Control, text) {
                 break;
             }
             session.outbox.pop_front();

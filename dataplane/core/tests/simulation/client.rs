@@ -46,6 +46,9 @@ pub struct Client {
     pub closed: bool,
     pub channel: Option<ChannelId>,
     pub texts: Vec<String>,
+    /// A second channel, and what came on it.
+    pub chat: Option<ChannelId>,
+    pub chats: Vec<String>,
     pub got: BTreeMap<u32, Vec<Got>>,
     pub reports: Vec<str0m::media::SenderFeedback>,
     pub keyframe_requests: Vec<Instant>,
@@ -103,6 +106,8 @@ impl Client {
             closed: false,
             channel: None,
             texts: Vec::new(),
+            chat: None,
+            chats: Vec::new(),
             got: BTreeMap::new(),
             reports: Vec::new(),
             keyframe_requests: Vec::new(),
@@ -158,6 +163,27 @@ impl Client {
             label: "control".into(),
             ..Default::default()
         });
+    }
+
+    /// Opens another channel on the association that `control` began.
+    pub fn open_another(&mut self, label: &str, now: Instant) {
+        self.rtc.direct_api().create_data_channel(ChannelConfig {
+            label: label.into(),
+            ..Default::default()
+        });
+        self.tick(now);
+    }
+
+    pub fn close_chat(&mut self, now: Instant) {
+        let id = self.chat.take().expect("open");
+        self.rtc.direct_api().close_data_channel(id);
+        self.tick(now);
+    }
+
+    pub fn chat(&mut self, binary: bool, data: &[u8], now: Instant) {
+        let id = self.chat.expect("open");
+        assert!(self.rtc.channel(id).unwrap().write(binary, data).unwrap());
+        self.drain(now);
     }
 
     pub fn declare_send(&mut self, mid: &str, kind: MediaKind, ssrc: u32, rtx: Option<u32>) {
@@ -255,7 +281,11 @@ impl Client {
     fn note(&mut self, event: Event, now: Instant) {
         match event {
             Event::Connected => self.connected = true,
-            Event::ChannelOpen(id, _) => self.channel = Some(id),
+            Event::ChannelOpen(id, label) if label == "control" => self.channel = Some(id),
+            Event::ChannelOpen(id, _) => self.chat = Some(id),
+            Event::ChannelData(data) if Some(data.id) == self.chat => {
+                self.chats.push(String::from_utf8(data.data).unwrap());
+            }
             Event::ChannelData(data) => self.texts.push(String::from_utf8(data.data).unwrap()),
             Event::RtpPacket(packet) => self.note_packet(packet, now),
             Event::SenderFeedback(report) => self.reports.push(report),

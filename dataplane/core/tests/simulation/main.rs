@@ -9,6 +9,7 @@
 )]
 
 mod bursts;
+mod channels;
 mod client;
 mod joins;
 mod network;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use weever_core::DropReason;
-use weever_proto::{CloseReason, Command, DtlsRole, Event, IceCredentials, Kind, Role};
+use weever_proto::{ChannelLabel, CloseReason, Command, DtlsRole, Event, IceCredentials, Kind, Role};
 
 use crate::client::Got;
 use crate::network::Faults;
@@ -586,6 +586,7 @@ fn both_dtls_roles_carry_media_and_texts() {
             0,
             Command::SendText {
                 session,
+                channel: ChannelLabel::Control,
                 text: long.clone(),
             },
         );
@@ -593,6 +594,7 @@ fn both_dtls_roles_carry_media_and_texts() {
             0,
             Command::SendText {
                 session,
+                channel: ChannelLabel::Control,
                 text: "PUB_LEFT a".into(),
             },
         );
@@ -605,6 +607,7 @@ fn both_dtls_roles_carry_media_and_texts() {
         assert!(world.events.iter().any(|(_, e)| *e
             == Event::Text {
                 session,
+                channel: ChannelLabel::Control,
                 text: answer.clone()
             }));
     }
@@ -705,7 +708,7 @@ fn a_snapshot_tells_all() {
     };
     assert_eq!(of(viewer).routes, [route]);
     assert_eq!(of(viewer).spec.state, b"mine");
-    assert!(of(viewer).connected && of(viewer).channel_open && !of(viewer).silent);
+    assert!(of(viewer).connected && of(viewer).channel_open && !of(viewer).chat_open && !of(viewer).silent);
     assert_eq!(of(publisher).live_tracks, [track]);
     // Commands are idempotent: what a new control plane repeats changes nothing.
     let spec = of(viewer).spec.clone();

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use tokio_util::codec::Encoder;
 use weever_proto::{
-    CloseReason, Codec, Command, ControlCodec, DtlsRole, Event, Extension, ExtensionKind, Fingerprint,
+    ChannelLabel, CloseReason, Codec, Command, ControlCodec, DtlsRole, Event, Extension, ExtensionKind, Fingerprint,
     FromShard, Hello, IceCredentials, Kind, PayloadMap, PayloadType, Receive, Refusal, Role, RouteId,
     RouteSpec, SessionId, SessionSnapshot, SessionSpec, ShardCodec, ToShard, TrackId, TrackStats, VERSION,
     WorkerHello, WorkerId, WorkerStats,
@@ -177,6 +177,7 @@ pub(crate) fn to_shard() -> Vec<Seed> {
             "send-text",
             command(Command::SendText {
                 session: SESSION,
+                channel: ChannelLabel::Control,
                 text: "PUB_JOIN alice+1".to_owned(),
             }),
         ),
@@ -192,6 +193,14 @@ pub(crate) fn to_shard() -> Vec<Seed> {
             command(Command::CloseSession { session: SESSION }),
         ),
         ("drain", command(Command::Drain)),
+        (
+            "broadcast",
+            command(Command::Broadcast {
+                sessions: vec![SESSION, SessionId(6)],
+                channel: ChannelLabel::Chat,
+                text: "alice+1 good evening".to_owned(),
+            }),
+        ),
         (
             "several",
             control([
@@ -231,6 +240,7 @@ pub(crate) fn from_shard() -> Vec<Seed> {
         connected: true,
         silent: false,
         channel_open: true,
+        chat_open: true,
         live_tracks: vec![TRACK],
         age_ms: 1234,
     };
@@ -300,12 +310,28 @@ pub(crate) fn from_shard() -> Vec<Seed> {
                 reason: CloseReason::PeerClosed,
             }),
         ),
-        ("channel-open", event(Event::ChannelOpen { session: SESSION })),
+        ("channel-open", event(Event::ChannelOpen { session: SESSION, channel: ChannelLabel::Control })),
         (
             "text",
             event(Event::Text {
                 session: SESSION,
+                channel: ChannelLabel::Control,
                 text: "STOP".to_owned(),
+            }),
+        ),
+        (
+            "channel-closed",
+            event(Event::ChannelClosed {
+                session: SESSION,
+                channel: ChannelLabel::Chat,
+            }),
+        ),
+        (
+            "chat",
+            event(Event::Text {
+                session: SESSION,
+                channel: ChannelLabel::Chat,
+                text: "good evening".to_owned(),
             }),
         ),
         (
