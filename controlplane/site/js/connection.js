@@ -16,7 +16,8 @@ const LEAVE_MS = 2_000; // for the DELETE to be answered; then the connection is
 const DISCONNECTED_GRACE_MS = 6_000; // a Wi-Fi change often mends itself within this time
 
 /**
- * Fires `state` events whose `detail` is `{ state, problem, retryIn }`. States: `connecting`, `live`,
+ * Fires `prepare` events with `{ pc }` for each new PeerConnection, before the offer is made: channels of other kinds
+ * (chat.js) are put into it then. Fires `state` events whose `detail` is `{ state, problem, retryIn }`. States: `connecting`, `live`,
  * `retrying` (lost; comes back by itself), `failed` (needs the user), `ended` (by stop()).
  */
 export class Connection extends EventTarget {
@@ -77,6 +78,7 @@ export class Connection extends EventTarget {
     this.pc = pc;
     try {
       this.prepare(pc);
+      this.dispatchEvent(new CustomEvent("prepare", { detail: { pc } }));
       await pc.setLocalDescription(); // creates the offer
       // No waiting for our candidates: the server is ICE-lite with a reachable address, and learns ours from the
       // checks that we send to it.

@@ -3,6 +3,7 @@
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { launch, Stage } from "./chromium.mjs";
+import { tests as chat } from "./tests/chat.mjs";
 import { tests as codecs } from "./tests/codecs.mjs";
 import { tests as minimal } from "./tests/minimal.mjs";
 import { tests as multistream } from "./tests/multistream.mjs";
@@ -27,7 +28,7 @@ Screenshots of a failed test's pages are in target/e2e.
 
 const TEST_SECONDS = 90;
 const OUTPUT = fileURLToPath(new URL("../../../target/e2e", import.meta.url));
-const ALL = { ...multistream, ...players, ...codecs, ...minimal, ...pages };
+const ALL = { ...multistream, ...players, ...codecs, ...minimal, ...pages, ...chat };
 
 const words = process.argv.slice(2).filter((word) => !word.startsWith("-"));
 const flags = process.argv.slice(2).filter((word) => word.startsWith("-"));

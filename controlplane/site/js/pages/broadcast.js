@@ -1,6 +1,7 @@
 // Broadcast: a few on the stage, any number watching. Hosts publish; viewers only subscribe. How many watch is told by a
 // GET on the session's own URL (the `Location` that the POST answered): `{ ..., "subscribers": n }`.
 
+import { chatPanel } from "../chat-panel.js";
 import { JoinForm } from "../join.js";
 import { announceMembers, explainOwnName, showStatus, started } from "../room.js";
 import { muteButtons, Studio } from "../studio.js";
@@ -15,6 +16,7 @@ const form = document.getElementById("join");
 if (params.get("role") === "viewer") form.elements.role.value = "viewer";
 if (params.get("role") === "host") form.elements.role.value = "host";
 const empty = document.getElementById("empty");
+const live = document.querySelector(".live");
 
 form.dataset.role = form.elements.role.value;
 const studio = new Studio(form, document.getElementById("preview"));
@@ -40,7 +42,7 @@ function isHost() {
 
 async function join(who) {
   const grid = new TileGrid(document.getElementById("grid"));
-  const connection = isHost() ? await host(who, grid) : await viewer(who, grid);
+  const { connection, chat } = isHost() ? await host(who, grid) : await viewer(who, grid);
   const stopCounting = countViewers(connection);
   const finish = async (problem = null) => {
     stopCounting();
@@ -59,6 +61,7 @@ async function join(who) {
   const copy = () => copyText(linkTo("broadcast.html", { room: who.room, role: "viewer", auto: "1" }));
   document.getElementById("controls").replaceChildren(
     ...(isHost() ? muteButtons(studio, connection) : []),
+    chat,
     controlButton({ name: "link", icon: "link", label: "Copy viewer link", onclick: copy }).element,
     controlButton({ name: "leave", icon: "leave", label: isHost() ? "End" : "Leave", kind: "danger", onclick: () => finish() }).element,
   );
@@ -70,12 +73,13 @@ async function host({ room, fullId, token }, grid) {
   const stream = await studio.ensure();
   const publisher = new Publisher({ room, fullId, token, stream });
   showStatus(publisher, document.getElementById("status"), { live: "On air" });
+  const chat = chatPanel(publisher, live);
   await started(publisher);
 
   empty.hidden = true;
   grid.addOwn(studio.ownTile(publisher));
   studio.addEventListener("replaced", ({ detail }) => publisher.replaceTrack(detail.before, detail.after));
-  return publisher;
+  return { connection: publisher, chat };
 }
 
 async function viewer({ room, fullId, token }, grid) {
@@ -86,9 +90,10 @@ async function viewer({ room, fullId, token }, grid) {
   explainOwnName(subscriber, document.getElementById("own-name"));
   announceMembers(subscriber);
   showStatus(subscriber, document.getElementById("status"), { live: "Watching" });
+  const chat = chatPanel(subscriber, live);
   await started(subscriber);
   change();
-  return subscriber;
+  return { connection: subscriber, chat };
 }
 
 function countViewers(connection) {

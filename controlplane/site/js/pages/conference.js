@@ -2,6 +2,7 @@
 // never sends people their own media back. A shared screen is a publisher of its own, named `<name>-screen`.
 
 import { openScreen, stopStream } from "../capture.js";
+import { chatPanel } from "../chat-panel.js";
 import { JoinForm } from "../join.js";
 import { screenIdOf } from "../names.js";
 import { announceMembers, explainOwnName, showStatus, started } from "../room.js";
@@ -33,6 +34,7 @@ async function join({ room, fullId, token }) {
   explainOwnName(subscriber, document.getElementById("own-name"));
   announceMembers(subscriber, (id) => ownIds.includes(id));
   showStatus(subscriber, document.getElementById("status"));
+  const chat = chatPanel(subscriber, document.querySelector(".live"));
 
   try {
     await started(subscriber);
@@ -65,6 +67,7 @@ async function join({ room, fullId, token }) {
   document.getElementById("controls").replaceChildren(
     ...(publisher ? muteButtons(studio, publisher) : []),
     screen.button,
+    chat,
     controlButton({ name: "link", icon: "link", label: "Invite", onclick: () => copyText(linkTo("conference.html", { room })) }).element,
     controlButton({ name: "leave", icon: "leave", label: "Leave", kind: "danger", onclick: () => leave() }).element,
   );

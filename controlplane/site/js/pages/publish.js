@@ -6,6 +6,7 @@ import { showStatus, started } from "../room.js";
 import { StatsPanel, StatsReader } from "../stats.js";
 import { muteButtons, Studio } from "../studio.js";
 import { controlButton, copyText, el, linkTo, params, showView, toast } from "../ui.js";
+import { followViewers, showViewers } from "../viewers.js";
 import { Publisher, videoCodecs } from "../whip.js";
 
 const form = document.getElementById("join");
@@ -23,6 +24,10 @@ async function publish({ room, fullId, token }) {
   const stream = await studio.ensure();
   const publisher = new Publisher({ room, fullId, token, stream, codec: form.elements.codec.value });
   showStatus(publisher, document.getElementById("status"), { live: "On air" });
+  followViewers(publisher, (viewers) => {
+    document.getElementById("viewers").textContent = String(viewers.size);
+    showViewers(viewers, document.getElementById("viewer-names"));
+  });
   await started(publisher);
   goLive(publisher);
 }
@@ -39,11 +44,7 @@ function goLive(publisher) {
   side.querySelector(".stats")?.remove();
   side.append(stats.element);
   const reader = new StatsReader(() => (publisher.pc ? [publisher.pc] : []));
-  const viewers = document.getElementById("viewers");
-  const timer = setInterval(async () => {
-    stats.show(await reader.read());
-    viewers.textContent = String((await publisher.info())?.subscribers ?? 0);
-  }, 1000);
+  const timer = setInterval(async () => stats.show(await reader.read()), 1000);
 
   const leave = async () => {
     clearInterval(timer);

@@ -1,5 +1,6 @@
 // Watch: everybody who publishes in a room, in one PeerConnection. See ../subscriber.js for the protocol.
 
+import { chatPanel } from "../chat-panel.js";
 import { JoinForm } from "../join.js";
 import { announceMembers, explainOwnName, showStatus, started } from "../room.js";
 import { Subscriber } from "../subscriber.js";
@@ -29,6 +30,7 @@ async function watch({ room, fullId, token }) {
     showView("setup");
     joinForm.show(detail.problem);
   });
+  const chat = chatPanel(subscriber, document.querySelector(".live"));
   await started(subscriber);
 
   for (const name of document.querySelectorAll(".room-name")) name.textContent = room;
@@ -38,6 +40,7 @@ async function watch({ room, fullId, token }) {
     location.assign(linkTo("watch.html", { room }));
   };
   document.getElementById("controls").replaceChildren(
+    chat,
     controlButton({ name: "link", icon: "link", label: "Copy link", onclick: () => copyText(linkTo("watch.html", { room })) }).element,
     controlButton({ name: "leave", icon: "leave", label: "Leave", kind: "danger", onclick: leave }).element,
   );
