@@ -8,6 +8,7 @@ import time
 
 from . import (  # noqa: F401 (they register themselves)
     browser,
+    channel_scenarios,
     fault_scenarios,
     http_scenarios,
     loadgen_scenarios,

@@ -109,6 +109,19 @@ class Multistream(Peer):
         """Who is live, from the SDP alone (SPEC §1)."""
         return sorted({line.publisher for line in self.lines if line.live()})
 
+    def publishers_told(self):
+        """Who is there by the first offer and the messages since."""
+        begin = next(n for n, (verb, _) in enumerate(self.messages) if verb == "SDP_OFFER")
+        told = {line.publisher for line in parse_lines(self.offers[0]) if line.live()}
+        for verb, name in self.messages[begin:]:
+            if verb == "PUB_JOIN":
+                assert name not in told, f"{name} joined twice"
+                told.add(name)
+            elif verb == "PUB_LEFT":
+                assert name in told, f"{name} left and wasn't there"
+                told.remove(name)
+        return told
+
     def said(self, verb):
         return [rest for seen, rest in self.messages if seen == verb]
 
