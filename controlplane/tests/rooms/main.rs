@@ -4,6 +4,7 @@
 
 mod bench;
 mod joining;
+mod notices;
 mod offers;
 mod players;
 mod restart;
