@@ -2,10 +2,14 @@
 
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod events;
 mod house;
+mod openapi;
 mod otlp;
 mod patience;
 mod private;
 mod public;
 mod socket;
 mod tls;
+mod webhook;
+mod websocket;
