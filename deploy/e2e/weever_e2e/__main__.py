@@ -12,6 +12,7 @@ from . import (  # noqa: F401 (they register themselves)
     http_scenarios,
     loadgen_scenarios,
     media_scenarios,
+    operator_scenarios,
     metrics_scenarios,
     shard_scenarios,
 )
