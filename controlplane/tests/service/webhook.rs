@@ -262,7 +262,9 @@ async fn what_is_never_taken_is_dropped_counted_and_told() {
     );
     assert_eq!(rooms(&got)[1..], ["r7"]);
     assert!(
-        metrics.render(&Census::default()).contains("weever_lost_events_total 2"),
+        metrics
+            .render(&Census::default())
+            .contains("weever_lost_events_total 2"),
         "{}",
         metrics.render(&Census::default())
     );

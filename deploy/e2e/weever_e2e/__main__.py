@@ -12,8 +12,8 @@ from . import (  # noqa: F401 (they register themselves)
     http_scenarios,
     loadgen_scenarios,
     media_scenarios,
-    operator_scenarios,
     metrics_scenarios,
+    operator_scenarios,
     shard_scenarios,
 )
 from .scenario import IOS, SCENARIOS, Report, run_io
