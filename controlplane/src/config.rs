@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use weever_settings::{LOG_FORMAT, LogFormat, Program, Setting, Take};
 
+use crate::events::webhook::Secret;
+
 const fn setting(
     group: &'static str,
     name: &'static str,
@@ -155,6 +157,21 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         PRIVATE,
+        "event-webhook",
+        "URL",
+        None,
+        "Post what happens to this server, as JSON: who joins and leaves, tracks, rooms, data planes.",
+    ),
+    Setting {
+        name: "event-webhook-secret",
+        value: "SECRET",
+        default: None,
+        help: "Sign these requests (Standard Webhooks): any text, or whsec_ and base64.",
+        group: PRIVATE,
+        secret: true,
+    },
+    setting(
+        PRIVATE,
         "debug",
         "",
         None,
@@ -271,6 +288,8 @@ pub struct Config {
     pub private_host: IpAddr,
     /// Private server.
     pub private_port: u16,
+    /// Where events are posted, and what the requests are signed with.
+    pub event_webhook: Option<(reqwest::Url, Option<Secret>)>,
     /// Serve `/create` and `/list` publicly.
     pub debug: bool,
     /// Label of the metrics.
@@ -332,6 +351,7 @@ impl Config {
             strict_rooms: take.switch("strict-rooms"),
             private_host: take.parse("private-host"),
             private_port: take.parse("private-port"),
+            event_webhook: event_webhook(take),
             debug: take.switch("debug"),
             pod_name: take.parse("pod-name"),
             control_socket: take
@@ -344,6 +364,27 @@ impl Config {
             log_format: take.parse("log-format"),
             otlp_endpoint: take.optional_with("otlp-endpoint", http_url),
         }
+    }
+}
+
+fn event_webhook(take: &mut Take<'_>) -> Option<(reqwest::Url, Option<Secret>)> {
+    let url = take.optional_with("event-webhook", web_address);
+    let secret = take.optional_with("event-webhook-secret", Secret::parse);
+    if url.is_none() && secret.is_some() {
+        take.reject("event-webhook-secret", "needs --event-webhook too");
+    }
+    Some((url?, secret))
+}
+
+/// An `http` or `https` URL. A user's password doesn't belong in it: it would be shown wherever the URL is.
+fn web_address(text: &str) -> Result<reqwest::Url, String> {
+    let url: reqwest::Url = text.parse().map_err(|error| format!("{error}"))?;
+    match url.scheme() {
+        "http" | "https" if !url.username().is_empty() || url.password().is_some() => {
+            Err("no user or password in the URL: there is a setting for the secret".into())
+        }
+        "http" | "https" => Ok(url),
+        _ => Err("http:// or https://".into()),
     }
 }
 

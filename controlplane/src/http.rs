@@ -1,15 +1,20 @@
 //! The HTTP side: the public API for clients, the private one for operators, the demo site on both.
 
 pub mod cors;
+pub mod events;
 pub mod foreign;
 pub mod limits;
 pub mod listen;
 pub mod measure;
 pub mod names_in_path;
+pub mod openapi;
 pub mod private;
 pub mod problem;
+pub mod rooms;
 pub mod sessions;
 pub mod site;
+pub mod streams;
+pub mod websocket;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -28,6 +33,7 @@ use crate::signalling::Signalling;
 use limits::JoinRate;
 use measure::Measure;
 use problem::Problem;
+use streams::Streams;
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -42,6 +48,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// POSTs of each address.
     pub joins: Arc<JoinRate>,
+    /// Places for answers that go on.
+    pub streams: Streams,
     /// Told when the process is to end.
     pub stop: tokio::sync::watch::Sender<bool>,
 }
@@ -75,10 +83,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
 
 /// What clients reach.
 pub fn public(app: App) -> Router {
-    let mut router = Router::new()
-        .route("/pub/{room}/{id}", any(sessions::publish))
-        .route("/sub/{room}/{id}", any(sessions::subscribe))
-        .route("/session/{key}", any(sessions::session));
+    let mut router = public_routes();
     if app.config.debug {
         router = router.merge(private::tokens_and_lists());
     }
@@ -92,18 +97,32 @@ pub fn public(app: App) -> Router {
         .with_state(app)
 }
 
+fn public_routes() -> Router<App> {
+    Router::new()
+        .route("/pub/{room}/{id}", any(sessions::publish))
+        .route("/sub/{room}/{id}", any(sessions::subscribe))
+        .route("/session/{key}", any(sessions::session))
+}
+
 /// What operators reach.
 pub fn private(app: App) -> Router {
     let foreign = axum::middleware::from_fn_with_state(app.clone(), foreign::refuse);
     let measure = measured(&app, "private");
-    private::tokens_and_lists()
-        .merge(private::operations())
+    private_routes()
         // Not the site: a link may lead to the management page.
         .route_layer(foreign)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(site::serve)
         .layer(axum::middleware::from_fn_with_state(measure, measure::requests))
         .with_state(app)
+}
+
+fn private_routes() -> Router<App> {
+    private::tokens_and_lists()
+        .merge(private::operations())
+        .merge(rooms::routes())
+        .merge(events::routes())
+        .merge(openapi::routes())
 }
 
 fn measured(app: &App, server: &'static str) -> Measure {

@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod config;
 mod descriptors;
+pub mod events;
 pub mod http;
 pub mod metrics;
 pub mod names;
@@ -16,6 +17,7 @@ pub mod shards;
 pub mod signalling;
 mod start;
 pub mod store;
+pub mod timestamps;
 pub mod traceparent;
 
 pub use config::{Config, PROGRAM, SETTINGS};

@@ -47,6 +47,7 @@ pub struct Metrics {
     traces: IntCounterVec,
     webhooks: IntCounterVec,
     webhook_seconds: HistogramVec,
+    lost_events: IntCounterVec,
     /// The data planes that are connected, by name.
     shards: Mutex<BTreeMap<String, ShardReport>>,
 }
@@ -157,6 +158,11 @@ impl Metrics {
                 &REQUEST_BUCKETS,
                 &["webhook"],
             ),
+            lost_events: counter(
+                "weever_lost_events_total",
+                "Events that the event webhook did not take, or was too slow for.",
+                &[],
+            ),
             registry,
             pod: pod.to_owned(),
             shards: Mutex::default(),
@@ -176,7 +182,7 @@ impl Metrics {
             }
         }
         self.shard_disconnects.with_label_values(&["closed"]);
-        for counter in [&self.lost_shards, &self.shard_connections] {
+        for counter in [&self.lost_shards, &self.shard_connections, &self.lost_events] {
             counter.with_label_values::<&str>(&[]);
         }
     }
@@ -197,10 +203,12 @@ impl Metrics {
     /// Counts a change of state.
     pub fn note(&self, notice: &Notice) {
         match notice {
-            Notice::Joined { role, .. } => self.joins.with_label_values(&[role_label(*role)]).inc(),
-            Notice::Connected { role, .. } => self.connects.with_label_values(&[role_label(*role)]).inc(),
-            Notice::Left { role, reason, .. } => {
-                self.leaves.with_label_values(&[role_label(*role), reason]).inc();
+            Notice::Joined(who) => self.joins.with_label_values(&[role_label(who.role)]).inc(),
+            Notice::Connected(who) => self.connects.with_label_values(&[role_label(who.role)]).inc(),
+            Notice::Left { who, reason, .. } => {
+                self.leaves
+                    .with_label_values(&[role_label(who.role), reason])
+                    .inc();
             }
             Notice::ShardLost { .. } => self.lost_shards.with_label_values::<&str>(&[]).inc(),
             _ => {}
@@ -245,6 +253,11 @@ impl Metrics {
         self.webhook_seconds
             .with_label_values(&[webhook])
             .observe(took.as_secs_f64());
+    }
+
+    /// The event webhook did not take so many events, or was too slow for them.
+    pub fn events_lost(&self, events: u64) {
+        self.lost_events.with_label_values::<&str>(&[]).inc_by(events);
     }
 
     /// The collector has taken the traces of so many joins.

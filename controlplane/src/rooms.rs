@@ -7,6 +7,7 @@
 //! from the POST on.
 
 pub mod api;
+mod census;
 mod chat;
 mod join;
 mod leave;
@@ -16,22 +17,30 @@ mod session;
 mod shards;
 mod show;
 mod trace;
+mod tracks;
 mod viewers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use weever_proto::{ChannelLabel, Command, Event, IceCredentials, Role, SessionId};
 
-pub use api::{Action, Effect, Join, Notice, Refused, Reply, RequestId, SessionKey, SessionStatus, ShardId};
+pub use api::{
+    Action, Effect, Join, Notice, Refused, Reply, RequestId, SessionKey, SessionStatus, ShardId, TrackName,
+    Who,
+};
+pub use census::{Census, RoomDetail, RoomInfo, SessionInfo, ShardInfo, TrackInfo, WorkerInfo};
 pub use chat::ChatCounts;
 use session::Session;
 use shards::Shard;
 pub use trace::{JoinOutcome, JoinTrace, Posted};
+pub use tracks::Traffic;
 
 use crate::names::{FullId, RoomName};
 use crate::sdp::emit::LocalTransport;
+
+/// How often a session's duration is told.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Where random numbers come from. Tests count.
 pub trait Entropy: Send {
@@ -48,66 +57,6 @@ pub struct RoomsConfig {
     pub room_budget: usize,
 }
 
-/// One live session, for lists and JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionInfo {
-    /// Which way media goes.
-    pub role: Role,
-    /// Who.
-    pub id: FullId,
-    /// Whether its media connection stands.
-    pub connected: bool,
-    /// How long it has been there.
-    pub age: Duration,
-    /// Its data plane.
-    pub shard: String,
-    /// Of its data plane.
-    pub worker: u16,
-    /// Publishers: label (`video0`) and codec name of each track.
-    pub tracks: Vec<(String, String)>,
-}
-
-/// A data plane, for lists and JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardInfo {
-    /// Its name.
-    pub name: String,
-    /// The software version that it named.
-    pub software: String,
-    /// Whether it gets new sessions.
-    pub ready: bool,
-    /// It gets nobody any more, and ends with its last session.
-    pub draining: bool,
-    /// Its workers.
-    pub workers: Vec<WorkerInfo>,
-}
-
-/// A worker of a data plane.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkerInfo {
-    /// Its number.
-    pub worker: u16,
-    /// Where clients reach it, best first.
-    pub candidates: Vec<SocketAddr>,
-    /// Sessions on it.
-    pub sessions: usize,
-    /// Share of its core that it uses, thousandths, as it said last.
-    pub load_permille: u32,
-}
-
-/// What there is on a node, for its metrics.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Census {
-    /// Name, publishers and subscribers of each room.
-    pub rooms: Vec<(RoomName, usize, usize)>,
-    /// Data planes that are connected, or were a moment ago.
-    pub shards: Vec<ShardInfo>,
-    /// Whether somebody could be let in now.
-    pub ready: bool,
-    /// Nobody is let in any more.
-    pub draining: bool,
-}
-
 /// All rooms of a node.
 pub struct Rooms {
     config: RoomsConfig,
@@ -119,6 +68,8 @@ pub struct Rooms {
     shards: BTreeMap<ShardId, Shard>,
     /// When to look at which session. What no longer holds is skipped.
     timers: BTreeSet<(Instant, SessionId)>,
+    /// When to tell how long which session lasts. Those that have ended are skipped.
+    minutes: BTreeSet<(Instant, SessionId)>,
     draining: bool,
     chat: ChatCounts,
 }
@@ -128,6 +79,8 @@ pub struct Rooms {
 struct Room {
     /// Made by an operator: stays when it is empty.
     created: bool,
+    /// Since when somebody is in.
+    since: Option<Instant>,
     publishers: Vec<SessionId>,
     subscribers: Vec<SessionId>,
     /// Publishers whose handshake is done, longest first.
@@ -147,6 +100,7 @@ impl Rooms {
             names: HashMap::new(),
             shards: BTreeMap::new(),
             timers: BTreeSet::new(),
+            minutes: BTreeSet::new(),
             draining: false,
             chat: ChatCounts::default(),
         }
@@ -185,7 +139,11 @@ impl Rooms {
             Action::Snapshot { shard, session } => self.adopt(now, shard, *session, effects),
             Action::SnapshotEnd { shard } => self.snapshot_end(now, shard, effects),
             Action::ShardDown { shard } => self.shard_down(now, shard),
-            Action::Loads { shard, permille } => self.measured(shard, permille),
+            Action::Loads {
+                shard,
+                permille,
+                tracks,
+            } => self.measured(now, shard, permille, &tracks),
             Action::Event { shard, event } => self.event(now, shard, event, effects),
             Action::Drain => self.draining = true,
             Action::DrainShard { request, name } => {
@@ -200,63 +158,8 @@ impl Rooms {
     pub fn next_tick(&self) -> Option<Instant> {
         let session = self.timers.first().map(|(at, _)| *at);
         let shard = self.shards.values().filter_map(Shard::grace_ends).min();
-        session.into_iter().chain(shard).min()
-    }
-
-    /// Full IDs of a role in a room, in the order in which they came.
-    pub fn list(&self, role: Role, room: &RoomName) -> Vec<FullId> {
-        let Some(room) = self.rooms.get(room) else {
-            return Vec::new();
-        };
-        let all = if role == Role::Publisher {
-            &room.publishers
-        } else {
-            &room.subscribers
-        };
-        all.iter()
-            .filter_map(|id| Some(self.sessions.get(id)?.state.id.clone()))
-            .collect()
-    }
-
-    /// All rooms, by name.
-    pub fn rooms(&self) -> Vec<RoomName> {
-        self.rooms.keys().cloned().collect()
-    }
-
-    /// Who is in a room; `None` when there is no such room.
-    pub fn sessions(&self, now: Instant, room: &RoomName) -> Option<Vec<SessionInfo>> {
-        let room = self.rooms.get(room)?;
-        let all = room.publishers.iter().chain(&room.subscribers);
-        let info = |id: &SessionId| {
-            let session = self.sessions.get(id)?;
-            let label = |t: &crate::sdp::publish::PublishedTrack| (t.label.clone(), t.format.name.clone());
-            Some(SessionInfo {
-                role: session.role(),
-                id: session.state.id.clone(),
-                connected: session.connected,
-                age: now.saturating_duration_since(session.joined),
-                shard: self
-                    .shards
-                    .get(&session.shard)
-                    .map(|s| s.name().to_owned())
-                    .unwrap_or_default(),
-                worker: session.worker.0,
-                tracks: session.tracks().iter().map(label).collect(),
-            })
-        };
-        Some(all.filter_map(info).collect())
-    }
-
-    /// What there is, counted.
-    pub fn census(&self) -> Census {
-        let count =
-            |(name, room): (&RoomName, &Room)| (name.clone(), room.publishers.len(), room.subscribers.len());
-        Census {
-            rooms: self.rooms.iter().map(count).collect(),
-            shards: self.shards(),
-            ready: self.is_ready(),
-            draining: self.draining,
-        }
+        let minute = self.minutes.first().map(|(at, _)| *at);
+        session.into_iter().chain(shard).chain(minute).min()
     }
 
     /// Whether somebody could be let in now.
@@ -319,16 +222,10 @@ impl Rooms {
                 ChannelLabel::Control => self.text(now, id, &text, effects),
                 ChannelLabel::Chat => self.chat(now, id, &text, effects),
             },
-            Event::TrackLive { track, .. } => {
-                let (room, id) = (session.state.room.clone(), session.state.id.clone());
-                effects.push(Effect::Notice(Notice::TrackLive { room, id, track }));
-            }
+            Event::TrackLive { track, .. } => session.track_live(track, effects),
+            Event::TrackGone { track, .. } => session.track_gone(track, effects),
             Event::JoinProgress { stage, after_us, .. } => {
                 self.progress(now, id, stage, Duration::from_micros(after_us), effects);
-            }
-            Event::TrackGone { track, .. } => {
-                let (room, id) = (session.state.room.clone(), session.state.id.clone());
-                effects.push(Effect::Notice(Notice::TrackGone { room, id, track }));
             }
         }
     }
@@ -339,6 +236,26 @@ impl Rooms {
             self.timers.remove(&(at, id));
             self.late(now, id, effects);
         }
+        while let Some((at, id)) = self.minutes.first().copied().filter(|(at, _)| *at <= now) {
+            self.minutes.remove(&(at, id));
+            self.lasts(now, id, effects);
+        }
+    }
+
+    /// Another minute of a session.
+    fn lasts(&mut self, now: Instant, id: SessionId, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let age = now.saturating_duration_since(session.joined);
+        effects.push(Effect::Notice(Notice::Lasting {
+            who: session.who(),
+            connected: session.connected,
+            age,
+        }));
+        // Whole ones from the beginning, however late this one is told.
+        self.minutes
+            .insert((session.joined + MINUTE + whole_minutes(age), id));
     }
 
     /// A session's timer has run out: which?
@@ -447,6 +364,10 @@ fn command(shard: ShardId, command: Command, effects: &mut Vec<Effect>) {
         shard,
         command: Box::new(command),
     });
+}
+
+fn whole_minutes(age: Duration) -> Duration {
+    Duration::from_secs(age.as_secs() / MINUTE.as_secs() * MINUTE.as_secs())
 }
 
 fn unknown_session() -> Reply {

@@ -310,7 +310,11 @@ impl Connection {
                     .map(|stats| (stats.worker, stats.load_permille))
                     .collect();
                 self.metrics.set_workers(name, workers, &tracks, resident_memory);
-                Action::Loads { shard, permille }
+                Action::Loads {
+                    shard,
+                    permille,
+                    tracks,
+                }
             }
             FromShard::Pong(_) => return Ok(()),
             FromShard::Event(event) => Action::Event { shard, event },

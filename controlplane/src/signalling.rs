@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use weever_proto::{Command, Role, ToShard};
 
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::otlp::Otlp;
 use crate::rooms::{
@@ -40,6 +41,7 @@ enum Letter {
 pub struct Signalling {
     mailbox: mpsc::Sender<Letter>,
     numbers: Arc<AtomicU64>,
+    events: Events,
 }
 
 /// The task has ended: the process is on its way out.
@@ -49,20 +51,27 @@ pub struct Stopped;
 
 impl Signalling {
     /// Starts the task.
-    pub fn start(config: RoomsConfig, metrics: Arc<Metrics>, otlp: Option<Otlp>) -> Self {
+    pub fn start(config: RoomsConfig, metrics: Arc<Metrics>, events: Events, otlp: Option<Otlp>) -> Self {
         let (mailbox, letters) = mpsc::channel(MAILBOX);
         let task = Task {
             rooms: Rooms::new(config, Box::new(SystemEntropy)),
             shards: HashMap::new(),
             waiting: HashMap::new(),
             metrics,
+            events: events.clone(),
             otlp,
         };
         tokio::spawn(task.run(letters));
         Self {
             mailbox,
             numbers: Arc::new(AtomicU64::new(1)),
+            events,
         }
+    }
+
+    /// What the rooms have noticed.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     fn number(&self) -> u64 {
@@ -144,6 +153,7 @@ struct Task {
     shards: HashMap<ShardId, mpsc::Sender<ToShard>>,
     waiting: HashMap<RequestId, oneshot::Sender<Reply>>,
     metrics: Arc<Metrics>,
+    events: Events,
     otlp: Option<Otlp>,
 }
 
@@ -217,6 +227,7 @@ impl Task {
                 Effect::Notice(notice) => {
                     log(&notice);
                     self.metrics.note(&notice);
+                    self.events.publish(&notice);
                 }
                 Effect::Traced(trace) => {
                     log_join(&trace);
@@ -274,19 +285,31 @@ fn log_join(trace: &JoinTrace) {
 /// One line for what an operator wants to know.
 fn log(notice: &Notice) {
     match notice {
-        Notice::Joined { room, role, id } => tracing::debug!(%room, role = word(*role), %id, "joined"),
-        Notice::Connected { room, role, id } => tracing::debug!(%room, role = word(*role), %id, "connected"),
-        Notice::Left {
-            room,
-            role,
-            id,
-            reason,
-        } => tracing::info!(%room, role = word(*role), %id, reason, "left"),
-        Notice::TrackLive { room, id, track } => tracing::debug!(%room, %id, %track, "track live"),
-        Notice::TrackGone { room, id, track } => tracing::debug!(%room, %id, %track, "track gone"),
+        Notice::Joined(who) => {
+            tracing::debug!(room = %who.room, role = word(who.role), id = %who.id, "joined");
+        }
+        Notice::Connected(who) => {
+            tracing::debug!(room = %who.room, role = word(who.role), id = %who.id, "connected");
+        }
+        Notice::Resumed { who, .. } => {
+            tracing::debug!(room = %who.room, role = word(who.role), id = %who.id, "resumed");
+        }
+        Notice::Left { who, reason, .. } => {
+            tracing::info!(room = %who.room, role = word(who.role), id = %who.id, reason, "left");
+        }
+        Notice::TrackLive { who, track } => {
+            tracing::debug!(room = %who.room, id = %who.id, track = track.label, "track live");
+        }
+        Notice::TrackGone { who, track } => {
+            tracing::debug!(room = %who.room, id = %who.id, track = track.label, "track gone");
+        }
+        Notice::Lasting { .. } => {}
         Notice::RoomOpened(room) => tracing::debug!(%room, "room opened"),
         Notice::RoomClosed(room) => tracing::debug!(%room, "room closed"),
         Notice::ShardReady { name, sessions } => tracing::info!(name, sessions, "data plane ready"),
+        Notice::ShardDraining { name, sessions } => {
+            tracing::info!(name, sessions, "data plane is being drained")
+        }
         Notice::ShardDrained { name } => tracing::info!(name, "data plane drained"),
         Notice::ShardLost { name, sessions: 0 } => {
             tracing::info!(name, "data plane gone, no session with it");

@@ -13,8 +13,11 @@ use weever_settings::{Resolved, Stop, log_to_stderr};
 use crate::auth::Auth;
 use crate::config::{Config, PROGRAM};
 use crate::descriptors;
+use crate::events::Events;
+use crate::events::webhook::{Patience, Webhook};
 use crate::http::limits::JoinRate;
 use crate::http::listen::{ListenError, Server, bind, tls};
+use crate::http::streams::Streams;
 use crate::http::{App, private, public};
 use crate::metrics::Metrics;
 use crate::otlp::{Otlp, OtlpError};
@@ -32,6 +35,9 @@ pub enum StartError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// What the event webhook needs.
+    #[error("--event-webhook: {0}")]
+    Webhook(reqwest::Error),
     /// The collector of traces.
     #[error(transparent)]
     Otlp(#[from] OtlpError),
@@ -165,7 +171,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         Some(endpoint) => Some(Otlp::start(endpoint, &config.pod_name, metrics.clone())?),
         None => None,
     };
-    let signalling = Signalling::start(rooms, metrics.clone(), otlp);
+    let epoch = getrandom::u64().map_err(std::io::Error::other)?;
+    let events = Events::new(epoch, &config.pod_name);
+    if let Some((url, secret)) = config.event_webhook.clone() {
+        let webhook = Webhook::new(url, secret, Patience::default(), metrics.clone());
+        tokio::spawn(webhook.map_err(StartError::Webhook)?.run(events.from_the_start()));
+    }
+    let signalling = Signalling::start(rooms, metrics.clone(), events, otlp);
     let data_planes = tokio::spawn(shards::serve(control, signalling.clone(), metrics.clone()));
 
     let (stop, stopped) = watch::channel(false);
@@ -176,6 +188,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         joins: Arc::new(JoinRate::new(config.max_joins_per_address)),
         config: config.clone(),
         metrics,
+        streams: Streams::new(stopped.clone()),
         stop: stop.clone(),
     };
     let public_at = public_listener.local_addr()?;

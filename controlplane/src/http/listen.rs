@@ -18,7 +18,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
@@ -162,13 +162,14 @@ impl Server {
                 router: router.clone(),
                 patient: self.patient,
                 stop: stop.clone(),
+                place: Arc::new(Place {
+                    _seat: seat,
+                    _permit: permit,
+                }),
             };
             let tls = self.tls.clone();
-            tokio::spawn(async move {
-                // What goes wrong on one connection is its client's to notice.
-                let _ = talk.connection(stream, tls).await;
-                drop((seat, permit));
-            });
+            // What goes wrong on one connection is its client's to notice.
+            tokio::spawn(async move { talk.connection(stream, tls).await });
         }
         drop(self.listener);
         let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
@@ -180,7 +181,7 @@ impl Server {
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
@@ -228,12 +229,27 @@ impl Drop for Seat {
     }
 }
 
+/// A connection's place in both counts.
+struct Place {
+    _seat: Seat,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What outlives the request that began it holds this: the connection counts as long, even when it is HTTP no more, and is
+/// not idle. An extension of every request.
+#[derive(Clone)]
+pub struct Tenure {
+    _place: Arc<Place>,
+    _busy: Option<Arc<Busy>>,
+}
+
 /// One connection.
 struct Talk {
     peer: Peer,
     router: Router,
     patient: bool,
     stop: watch::Receiver<bool>,
+    place: Arc<Place>,
 }
 
 /// What keeps a connection open: requests under way, or not long ago.
@@ -264,13 +280,18 @@ impl Talk {
         }));
         let service = {
             let (router, activity) = (self.router.clone(), activity.clone());
-            let (peer, patient) = (self.peer, self.patient);
+            let (peer, patient, place) = (self.peer, self.patient, self.place.clone());
             hyper::service::service_fn(move |request: Request<Incoming>| {
-                answer(router.clone(), peer, patient, Busy::begin(&activity), request)
+                let tenure = Tenure {
+                    _place: place.clone(),
+                    _busy: Busy::begin(&activity).map(Arc::new),
+                };
+                answer(router.clone(), peer, patient, tenure, request)
             })
         };
         let builder = builder();
-        let mut talk = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        // It ends with an upgrade too: what was a connection is then the WebSocket's.
+        let mut talk = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let mut idle = std::pin::pin!(idle(&activity));
         tokio::select! {
             end = talk.as_mut() => return end.map_err(io::Error::other),
@@ -305,17 +326,18 @@ async fn answer(
     router: Router,
     peer: Peer,
     patient: bool,
-    busy: Option<Busy>,
+    tenure: Tenure,
     request: Request<Incoming>,
 ) -> io::Result<Response> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(tenure.clone());
     let answer = router.oneshot(request);
     let answered = match patient {
         true => Ok(answer.await),
         false => tokio::time::timeout(REQUEST, answer).await,
     };
-    drop(busy);
+    drop(tenure);
     match answered {
         Ok(answer) => answer.map_err(|never| match never {}),
         Err(_) => Ok(Problem::new(

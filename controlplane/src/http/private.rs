@@ -1,4 +1,4 @@
-//! The operator's side: tokens, lists, rooms, data planes, probes, metrics.
+//! The operator's side: tokens, lists, data planes, probes, metrics. Rooms are in [`super::rooms`].
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, get, post};
 use serde::{Deserialize, Serialize};
 use weever_proto::Role;
 
@@ -17,7 +17,7 @@ use super::names_in_path::Path;
 use super::problem::Problem;
 use super::sessions::unexpected;
 use crate::names::{FullId, RoomName};
-use crate::rooms::{Action, Reply, SessionInfo, ShardInfo, WorkerInfo};
+use crate::rooms::{Action, Reply, ShardInfo, WorkerInfo};
 use crate::store::MAX_TOKEN;
 
 /// Bytes of a JSON body.
@@ -43,23 +43,17 @@ pub fn operations() -> Router<App> {
         // HEAD must not end the process.
         .route("/preStop", no_head().get(pre_stop).head(|| async { Problem::method("GET") }))
         .route("/metrics", get(metrics))
-        .route("/rooms", get(rooms))
-        .route(
-            "/rooms/{room}",
-            get(room).post(create_room).delete(disconnect_room),
-        )
-        .route("/rooms/{room}/{role}/{id}", delete(disconnect_one))
         .route("/shards", get(shards))
         .route("/shards/{name}/drain", post(drain_shard))
 }
 
-type Answer = Result<Response, Problem>;
+pub(super) type Answer = Result<Response, Problem>;
 
-fn bad_request(detail: impl Into<String>) -> Problem {
+pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
-fn room_name(name: String) -> Result<RoomName, Problem> {
+pub(super) fn room_name(name: String) -> Result<RoomName, Problem> {
     RoomName::new(name).map_err(|error| bad_request(error.to_string()))
 }
 
@@ -131,7 +125,7 @@ async fn list(app: &App, role: Role, room: String, headers: &HeaderMap) -> Answe
 }
 
 #[allow(clippy::needless_pass_by_value)]
-fn stopped(error: crate::signalling::Stopped) -> Problem {
+pub(super) fn stopped(error: crate::signalling::Stopped) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).with(header::RETRY_AFTER, "1")
 }
 
@@ -171,85 +165,6 @@ async fn metrics(State(app): State<App>) -> Answer {
         .map_err(stopped)?;
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((kind, app.metrics.render(&census)).into_response())
-}
-
-#[derive(Serialize)]
-struct RoomJson {
-    room: String,
-    publishers: Vec<SessionJson>,
-    subscribers: Vec<SessionJson>,
-}
-
-#[derive(Serialize)]
-struct SessionJson {
-    id: String,
-    connected: bool,
-    seconds: u64,
-    shard: String,
-    worker: u16,
-    tracks: Vec<TrackJson>,
-}
-
-#[derive(Serialize)]
-struct TrackJson {
-    track: String,
-    codec: String,
-}
-
-fn room_json(room: &RoomName, sessions: Vec<SessionInfo>) -> RoomJson {
-    let mut json = RoomJson {
-        room: room.to_string(),
-        publishers: vec![],
-        subscribers: vec![],
-    };
-    for session in sessions {
-        let tracks = session
-            .tracks
-            .into_iter()
-            .map(|(track, codec)| TrackJson { track, codec })
-            .collect();
-        let one = SessionJson {
-            id: session.id.to_string(),
-            connected: session.connected,
-            seconds: session.age.as_secs(),
-            shard: session.shard,
-            worker: session.worker,
-            tracks,
-        };
-        let all = if session.role == Role::Publisher {
-            &mut json.publishers
-        } else {
-            &mut json.subscribers
-        };
-        all.push(one);
-    }
-    json
-}
-
-async fn rooms(State(app): State<App>) -> Answer {
-    let all = app.signalling.ask(|rooms| {
-        let now = Instant::now();
-        let of = |room: &RoomName| Some(room_json(room, rooms.sessions(now, room)?));
-        rooms.rooms().iter().filter_map(of).collect::<Vec<_>>()
-    });
-    Ok(axum::Json(all.await.map_err(stopped)?).into_response())
-}
-
-async fn room(State(app): State<App>, Path(room): Path<String>) -> Answer {
-    let name = room_name(room)?;
-    let asked = name.clone();
-    let found = app
-        .signalling
-        .ask(move |rooms| rooms.sessions(Instant::now(), &asked))
-        .await
-        .map_err(stopped)?;
-    match found {
-        Some(sessions) => Ok(axum::Json(room_json(&name, sessions)).into_response()),
-        None => Err(Problem::new(
-            StatusCode::NOT_FOUND,
-            format!("there is no room {name}"),
-        )),
-    }
 }
 
 #[derive(Serialize)]
@@ -303,51 +218,10 @@ async fn drain_shard(State(app): State<App>, Path(name): Path<String>) -> Answer
     done(reply, StatusCode::OK)
 }
 
-fn done(reply: Reply, status: StatusCode) -> Answer {
+pub(super) fn done(reply: Reply, status: StatusCode) -> Answer {
     match reply {
         Reply::Done => Ok(status.into_response()),
         Reply::Refused(refused) => Err(refused.into()),
         other => Err(unexpected(&other)),
     }
-}
-
-async fn create_room(State(app): State<App>, Path(room): Path<String>) -> Answer {
-    let room = room_name(room)?;
-    let reply = app
-        .signalling
-        .request(|request| Action::CreateRoom { request, room })
-        .await;
-    done(reply, StatusCode::CREATED)
-}
-
-async fn disconnect_room(State(app): State<App>, Path(room): Path<String>) -> Answer {
-    let room = room_name(room)?;
-    let reply = app
-        .signalling
-        .request(|request| Action::Disconnect {
-            request,
-            room,
-            who: None,
-        })
-        .await;
-    done(reply, StatusCode::OK)
-}
-
-async fn disconnect_one(
-    State(app): State<App>,
-    Path((room, role, id)): Path<(String, String, String)>,
-) -> Answer {
-    let room = room_name(room)?;
-    let id = FullId::new(id).map_err(|error| bad_request(error.to_string()))?;
-    let role = match role.as_str() {
-        "pub" => Role::Publisher,
-        "sub" => Role::Subscriber,
-        other => return Err(bad_request(format!("{other:?} is neither pub nor sub"))),
-    };
-    let who = Some((role, id));
-    let reply = app
-        .signalling
-        .request(|request| Action::Disconnect { request, room, who })
-        .await;
-    done(reply, StatusCode::OK)
 }

@@ -53,6 +53,13 @@ impl Problem {
         self
     }
 
+    /// Says what else would do.
+    #[must_use]
+    pub fn or(mut self, other: &str) -> Self {
+        self.detail = format!("{}; or {other}", self.detail);
+        self
+    }
+
     /// 405, with what is allowed.
     pub fn method(allow: &str) -> Self {
         Self::new(

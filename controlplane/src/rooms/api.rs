@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use weever_proto::{Command, Event, Hello, Role, SessionSnapshot, TrackId, WorkerId};
+use weever_proto::{Command, Event, Hello, Kind, Role, SessionId, SessionSnapshot, TrackStats, WorkerId};
 
 use super::trace::{JoinTrace, Posted};
 use crate::names::{FullId, RoomName};
@@ -140,6 +140,8 @@ pub enum Action {
         shard: ShardId,
         /// Share of its core that each uses, thousandths.
         permille: Vec<(WorkerId, u32)>,
+        /// Counters of all of its tracks.
+        tracks: Vec<TrackStats>,
     },
     /// Something happened to a session of a data plane.
     Event {
@@ -268,55 +270,77 @@ impl Refused {
     }
 }
 
+/// Whom a notice is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// The session. It opens nothing: clients know it by its [`SessionKey`], operators by this.
+    pub session: SessionId,
+    /// The room.
+    pub room: RoomName,
+    /// Which way media goes.
+    pub role: Role,
+    /// Full ID.
+    pub id: FullId,
+}
+
+/// A track, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackName {
+    /// `video0`, `audio0`, `video1`.
+    pub label: String,
+    /// Audio or video.
+    pub kind: Kind,
+    /// As SDP calls it: `VP8`, `opus`.
+    pub codec: String,
+}
+
 /// A change of state that others may want to know of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// A name was taken: the answer is on its way.
-    Joined {
-        /// The room.
-        room: RoomName,
-        /// Which way media goes.
-        role: Role,
-        /// Who.
-        id: FullId,
-    },
+    Joined(Who),
     /// Media can flow.
-    Connected {
-        /// The room.
-        room: RoomName,
-        /// Which way media goes.
-        role: Role,
-        /// Who.
-        id: FullId,
+    Connected(Who),
+    /// A data plane held it when this control plane met it first: it has joined at another one, before.
+    Resumed {
+        /// Whose session.
+        who: Who,
+        /// Whether media flows.
+        connected: bool,
+        /// How long it has been there.
+        age: Duration,
+    },
+    /// A session is there, another minute.
+    Lasting {
+        /// Whose session.
+        who: Who,
+        /// Whether media flows.
+        connected: bool,
+        /// How long it has been there.
+        age: Duration,
     },
     /// Gone.
     Left {
-        /// The room.
-        room: RoomName,
-        /// Which way media went.
-        role: Role,
-        /// Who.
-        id: FullId,
+        /// Whose session.
+        who: Who,
         /// `left`, `stopped`, `replaced`, `disconnected`, `shard-lost`, `unanswered-offer`, or the data plane's word.
         reason: &'static str,
+        /// How long it was there.
+        age: Duration,
     },
     /// The first packet of a track came.
     TrackLive {
-        /// The room.
-        room: RoomName,
         /// Whose.
-        id: FullId,
+        who: Who,
         /// Which.
-        track: TrackId,
+        track: TrackName,
     },
     /// A track ended.
     TrackGone {
-        /// The room.
-        room: RoomName,
         /// Whose.
-        id: FullId,
+        who: Who,
         /// Which.
-        track: TrackId,
+        track: TrackName,
     },
     /// Its first session is there.
     RoomOpened(RoomName),
@@ -327,6 +351,13 @@ pub enum Notice {
         /// Its name.
         name: String,
         /// Sessions that it already had.
+        sessions: usize,
+    },
+    /// A data plane gets nobody any more, and ends with its last session.
+    ShardDraining {
+        /// Its name.
+        name: String,
+        /// Sessions that it still has.
         sessions: usize,
     },
     /// A data plane that was drained has ended.

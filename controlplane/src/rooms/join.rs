@@ -1,6 +1,6 @@
 //! Getting in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use weever_proto::{Command, DtlsRole, Extension, Refusal, Role, SessionId, limits};
@@ -9,7 +9,7 @@ use super::api::{Effect, Join, Notice, Refused, Reply, SessionKey};
 use super::placement::{DRAINING_RETRY, NO_SHARD_RETRY};
 use super::session::{MediaState, Negotiation, READY, Session, Starting, State};
 use super::trace::{Joining, PATIENCE};
-use super::{Rooms, Tell, command, reply_to};
+use super::{MINUTE, Rooms, Tell, command, reply_to};
 use crate::names::FullId;
 use crate::sdp::emit::LocalTransport;
 use crate::sdp::view::{Candidate, View};
@@ -184,7 +184,6 @@ impl Rooms {
         } = prepared;
         let Join {
             request,
-            role,
             room,
             id: full_id,
             offer,
@@ -193,8 +192,8 @@ impl Rooms {
         } = join;
         let first = first_line(&offer);
         let mut state = State::new(
-            room.clone(),
-            full_id.clone(),
+            room,
+            full_id,
             key,
             transport.ice,
             offer.ice.clone(),
@@ -224,6 +223,7 @@ impl Rooms {
             silent: false,
             channel_open: false,
             chat_open: false,
+            live_tracks: BTreeMap::new(),
             routes: HashMap::new(),
             negotiation: Negotiation::Idle,
             stale: false,
@@ -243,12 +243,9 @@ impl Rooms {
         }
         self.timers.insert((deadline, id));
         self.timers.insert((posted.at + PATIENCE, id));
+        let who = session.who();
         self.insert(session, key, effects);
-        effects.push(Effect::Notice(Notice::Joined {
-            room,
-            role,
-            id: full_id,
-        }));
+        effects.push(Effect::Notice(Notice::Joined(who)));
         command(shard, Command::CreateSession(Box::new(spec)), effects);
     }
 
@@ -263,9 +260,15 @@ impl Rooms {
             &mut room.subscribers
         };
         all.push(id);
+        // Sessions of a snapshot come in any order.
+        room.since = match room.since.filter(|_| !is_new) {
+            Some(since) => Some(since.min(session.joined)),
+            None => Some(session.joined),
+        };
         self.keys.insert(key, id);
         self.names
             .insert((name.clone(), role, session.state.id.clone()), id);
+        self.minutes.insert((session.joined + MINUTE, id));
         self.sessions.insert(id, session);
         if is_new {
             effects.push(Effect::Notice(Notice::RoomOpened(name)));
@@ -330,23 +333,15 @@ impl Rooms {
         if std::mem::replace(&mut session.connected, true) {
             return;
         }
-        let (room, role, full_id) = (
-            session.state.room.clone(),
-            session.role(),
-            session.state.id.clone(),
-        );
-        effects.push(Effect::Notice(Notice::Connected {
-            room: room.clone(),
-            role,
-            id: full_id.clone(),
-        }));
-        if role == Role::Publisher {
-            if let Some(room) = self.rooms.get_mut(&room) {
+        let who = session.who();
+        effects.push(Effect::Notice(Notice::Connected(who.clone())));
+        if who.role == Role::Publisher {
+            if let Some(room) = self.rooms.get_mut(&who.room) {
                 room.live.push(id);
             }
-            self.announce(now, &room, &full_id, "PUB_JOIN", effects);
+            self.announce(now, &who.room, &who.id, "PUB_JOIN", effects);
         } else {
-            self.viewer_changed(now, &room, &full_id, effects);
+            self.viewer_changed(now, &who.room, &who.id, effects);
         }
     }
 

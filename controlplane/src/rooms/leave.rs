@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use weever_proto::{Command, Role, SessionId};
 
-use super::api::{Effect, Notice, Refused, Reply};
+use super::api::{Effect, Notice, Refused, Reply, Who};
 use super::trace::JoinOutcome;
 use super::{Rooms, Tell, command, reply_to};
 use crate::names::{FullId, RoomName};
@@ -47,23 +47,29 @@ impl Rooms {
             }
             command(session.shard, Command::CloseSession { session: id }, effects);
         }
-        let was_live = self.rooms.get_mut(&room_name).is_some_and(|room| room.strike(id));
-        let notice = Notice::Left {
+        let who = Who {
+            session: id,
             room: room_name.clone(),
             role,
             id: full_id.clone(),
-            reason,
         };
-        effects.push(Effect::Notice(notice));
+        for track in session.live_tracks.into_values() {
+            let who = who.clone();
+            effects.push(Effect::Notice(Notice::TrackGone { who, track }));
+        }
+        let was_live = self.rooms.get_mut(&room_name).is_some_and(|room| room.strike(id));
+        let age = now.saturating_duration_since(session.joined);
+        effects.push(Effect::Notice(Notice::Left { who, reason, age }));
         if was_live {
             self.announce(now, &room_name, &full_id, "PUB_LEFT", effects);
         }
         if role == Role::Subscriber && session.connected {
             self.viewer_changed(now, &room_name, &full_id, effects);
         }
-        if self.rooms.get(&room_name).is_some_and(super::Room::is_empty) {
+        if let Some(room) = self.rooms.get_mut(&room_name).filter(|room| room.is_empty()) {
             effects.push(Effect::Notice(Notice::RoomClosed(room_name.clone())));
-            if !self.rooms.get(&room_name).is_some_and(|room| room.created) {
+            room.since = None;
+            if !room.created {
                 self.rooms.remove(&room_name);
             }
         }

@@ -1,15 +1,15 @@
 //! One session as the rooms know it, and the part of it that outlives a control plane.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use weever_proto::{
-    Command, DtlsRole, Fingerprint, IceCredentials, RouteId, RouteSpec, SessionId, SessionSpec, WorkerId,
-    limits,
+    Command, DtlsRole, Fingerprint, IceCredentials, RouteId, RouteSpec, SessionId, SessionSpec, TrackId,
+    WorkerId, limits,
 };
 
-use super::api::{RequestId, SessionKey, ShardId};
+use super::api::{RequestId, SessionKey, ShardId, TrackName, Who};
 use super::trace::Joining;
 use super::viewers::Watch;
 use crate::names::{FullId, RoomName};
@@ -36,6 +36,8 @@ pub(super) struct Session {
     /// Its control channel.
     pub(super) channel_open: bool,
     pub(super) chat_open: bool,
+    /// Those of its tracks whose media flows.
+    pub(super) live_tracks: BTreeMap<TrackId, TrackName>,
     /// What the data plane forwards to it, as last commanded.
     pub(super) routes: HashMap<RouteId, RouteSpec>,
     pub(super) negotiation: Negotiation,
@@ -197,6 +199,15 @@ impl State {
 }
 
 impl Session {
+    pub(super) fn who(&self) -> Who {
+        Who {
+            session: self.id,
+            room: self.state.room.clone(),
+            role: self.role(),
+            id: self.state.id.clone(),
+        }
+    }
+
     pub(super) fn role(&self) -> weever_proto::Role {
         if self.state.is_publisher() {
             weever_proto::Role::Publisher

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use weever_proto::{Command, Fingerprint, Hello, SessionId, SessionSnapshot, WorkerHello, WorkerId};
+use weever_proto::{
+    Command, Fingerprint, Hello, SessionId, SessionSnapshot, TrackId, TrackStats, WorkerHello, WorkerId,
+};
 
 use super::api::{Effect, Notice, Refused, Reply, ShardId};
 use super::session::{MediaState, Negotiation, Session, State};
+use super::tracks::{Traffic, TrafficOfTracks};
 use super::{Rooms, ShardInfo, Tell, WorkerInfo, command};
 
 /// How long a lost data plane's sessions wait for it to dial again.
@@ -28,6 +31,7 @@ pub(super) struct Shard {
     closing: BTreeSet<SessionId>,
     /// It gets nobody any more, and ends with its last session.
     draining: bool,
+    traffic: TrafficOfTracks,
 }
 
 impl Shard {
@@ -60,6 +64,11 @@ impl Shard {
         self.draining
     }
 
+    /// What its tracks carry, as it said last.
+    pub(super) fn traffic(&self, track: TrackId) -> Option<Traffic> {
+        self.traffic.of(track)
+    }
+
     /// Sessions on all of its workers.
     pub(super) fn sessions(&self) -> usize {
         self.load.values().sum()
@@ -78,7 +87,7 @@ impl Shard {
         self.hello.workers.iter().map(|worker| worker.id)
     }
 
-    fn info(&self) -> ShardInfo {
+    pub(super) fn info(&self) -> ShardInfo {
         let worker = |hello: &WorkerHello| WorkerInfo {
             worker: hello.id.0,
             candidates: hello.candidates.clone(),
@@ -153,13 +162,9 @@ impl Rooms {
                 permille: BTreeMap::new(),
                 closing,
                 draining,
+                traffic: TrafficOfTracks::default(),
             },
         );
-    }
-
-    /// All data planes, in the order in which they came.
-    pub fn shards(&self) -> Vec<ShardInfo> {
-        self.shards.values().map(Shard::info).collect()
     }
 
     /// From now on the data plane of this name gets nobody. Those who are on it stay.
@@ -170,14 +175,25 @@ impl Rooms {
         };
         if !std::mem::replace(&mut shard.draining, true) {
             command(*id, Command::Drain, effects);
+            effects.push(Effect::Notice(Notice::ShardDraining {
+                name: name.to_owned(),
+                sessions: shard.sessions(),
+            }));
         }
         Reply::Done
     }
 
-    pub(super) fn measured(&mut self, id: ShardId, permille: Vec<(WorkerId, u32)>) {
+    pub(super) fn measured(
+        &mut self,
+        now: Instant,
+        id: ShardId,
+        permille: Vec<(WorkerId, u32)>,
+        tracks: &[TrackStats],
+    ) {
         if let Some(shard) = self.shards.get_mut(&id) {
             let whole = |(worker, permille): (WorkerId, u32)| (worker, permille.min(1000));
             shard.permille = permille.into_iter().map(whole).collect();
+            shard.traffic.measured(now, tracks);
         }
     }
 
@@ -201,6 +217,7 @@ impl Rooms {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.seen = true;
             session.routes = routes;
+            let live = snapshot.live_tracks.clone();
             session.silent = snapshot.silent;
             // What the connection lost is said again.
             session.stale |= snapshot.channel_open && !session.channel_open;
@@ -228,7 +245,7 @@ impl Rooms {
             if snapshot.connected {
                 self.connected(now, id, effects);
             }
-            return;
+            return self.live_tracks_are(id, &live, effects);
         }
         let state = State::decode(&snapshot.spec.state);
         let Some((state, key)) = state.and_then(|state| state.key().map(|key| (state, key))) else {
@@ -256,6 +273,7 @@ impl Rooms {
             silent: snapshot.silent,
             channel_open: snapshot.channel_open,
             chat_open: snapshot.chat_open,
+            live_tracks: BTreeMap::new(),
             routes,
             negotiation: Negotiation::Idle,
             // An offer may have been lost with the old control plane, or its answer: it is made again.
@@ -278,6 +296,14 @@ impl Rooms {
             // Of another data plane, whose publishers are there already.
             self.viewer_changed(now, &room, &viewer, effects);
         }
+        let resumed = Notice::Resumed {
+            who: session.who(),
+            connected: session.connected,
+            age: now.saturating_duration_since(session.joined),
+        };
+        self.insert(session, key, effects);
+        effects.push(Effect::Notice(resumed));
+        self.live_tracks_are(id, &snapshot.live_tracks, effects);
     }
 
     pub(super) fn snapshot_end(&mut self, now: Instant, id: ShardId, effects: &mut Vec<Effect>) {

@@ -248,9 +248,10 @@ fn a_room_stays_on_its_worker_until_the_budget_is_used() {
     used.sort_unstable();
     assert_eq!(used, [1, 3, 3]);
     let other = RoomName::new("other").unwrap();
-    assert!(bench.rooms.sessions(bench.now, &other).is_none());
-    let infos = bench.rooms.sessions(bench.now, &room()).unwrap();
-    assert_eq!(infos[0].tracks, [("audio0".to_owned(), "opus".to_owned())]);
+    assert!(bench.rooms.room(bench.now, &other, None, 10).is_none());
+    let detail = bench.rooms.room(bench.now, &room(), None, 10).unwrap();
+    let name = &detail.publishers[0].tracks[0].name;
+    assert_eq!((name.label.as_str(), name.codec.as_str()), ("audio0", "opus"));
 }
 
 #[test]
@@ -268,6 +269,7 @@ fn a_room_leaves_a_worker_whose_core_is_used() {
         Action::Loads {
             shard,
             permille: (0..3).map(of).collect(),
+            tracks: Vec::new(),
         }
     };
     bench.act(loads(810, 300));

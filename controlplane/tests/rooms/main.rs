@@ -5,6 +5,7 @@
 mod bench;
 mod chat;
 mod joining;
+mod notices;
 mod offers;
 mod players;
 mod restart;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tokio_util::codec::Framed;
 use weever_controlplane::{Config, PROGRAM, Running, start};
 use weever_proto::{
@@ -112,15 +113,21 @@ impl House {
     /// With a data plane that does as it is told.
     pub async fn with(flags: &[&str]) -> Self {
         let house = Self::empty(flags).await;
-        let mut frames = house.dial().await;
-        frames.send(FromShard::Hello(hello("played"))).await.unwrap();
+        house.oblige("played").await;
+        house
+    }
+
+    /// Adds a data plane that does as it is told, until the task is aborted.
+    pub async fn oblige(&self, name: &str) -> JoinHandle<()> {
+        let mut frames = self.dial().await;
+        frames.send(FromShard::Hello(hello(name))).await.unwrap();
         assert!(matches!(frames.next().await, Some(Ok(ToShard::Welcome(_)))));
         frames.send(FromShard::SnapshotEnd(0)).await.unwrap();
-        tokio::spawn(oblige(frames));
-        while house.get("/readiness").await.status != 200 {
+        let plane = tokio::spawn(oblige(frames));
+        while self.get("/readiness").await.status != 200 {
             tokio::task::yield_now().await;
         }
-        house
+        plane
     }
 
     pub async fn dial(&self) -> Frames {

@@ -2,7 +2,9 @@
 
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod events;
 mod house;
+mod openapi;
 mod otlp;
 mod patience;
 mod private;
@@ -10,3 +12,5 @@ mod public;
 mod socket;
 mod strict;
 mod tls;
+mod webhook;
+mod websocket;

@@ -31,10 +31,6 @@ async fn tokens_lists_and_rooms() {
     let json = crate::house::request(at, "GET", "/list/pub/r", &[("accept", "application/json")], "").await;
     assert_eq!(json.body, r#"["alice","bob+1"]"#);
 
-    let rooms: serde_json::Value = serde_json::from_str(&house.get("/rooms").await.body).unwrap();
-    assert_eq!(rooms[0]["publishers"][0]["tracks"][0]["codec"], "opus");
-    let room: serde_json::Value = serde_json::from_str(&house.get("/rooms/r").await.body).unwrap();
-    assert_eq!(room["subscribers"][0]["id"], "carol");
     assert_eq!(house.get("/rooms/nobody").await.problem().0, 404);
 
     assert_eq!(

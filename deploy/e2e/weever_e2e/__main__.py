@@ -14,6 +14,7 @@ from . import (  # noqa: F401 (they register themselves)
     loadgen_scenarios,
     media_scenarios,
     metrics_scenarios,
+    operator_scenarios,
     shard_scenarios,
 )
 from .scenario import IOS, SCENARIOS, Report, run_io

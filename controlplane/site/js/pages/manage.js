@@ -1,36 +1,27 @@
-// Manage: who is in a room, and tokens. This is the operator's side, the private API:
-//
-//   GET    /list/pub/{room}, /list/sub/{room}   Full IDs (a JSON array, with Accept: application/json)
-//   POST   /create/pub, /create/sub             {"room", "id", "token"} sets that ID's token
-//   GET    /rooms                               what is live: rooms, their sessions, tracks and codecs
-//   DELETE /rooms/{room}/{pub|sub}/{full id}    disconnects one; DELETE /rooms/{room} disconnects all
-//
-// It is served on the private port only (127.0.0.1:9443 unless changed); /list and /create on the public one too, with --debug.
+// Manage: who is in a room, what they send, the data planes that carry it, and tokens. See js/operator.js for the API.
 
-import { displayName, nameProblem, randomText } from "../names.js";
+import { displayName, nameProblem } from "../names.js";
+import { detail, disconnect, drain, follow, list, rooms, shards } from "../operator.js";
 import { avatar } from "../tile.js";
-import { copyText, el, icon, params, toast } from "../ui.js";
+import { showRoom } from "../tokens.js";
+import { el, params, toast } from "../ui.js";
 
-const REFRESH_MS = 2000;
-const PRIVATE_PORT = "9443";
-const PUBLIC_PORT = "8443";
+/** Subscribers that are listed. A room may have thousands. */
+const LISTED = 100;
+/** Lines of what happened. */
+const NEWS = 30;
+const AGAIN_MS = 3000;
 
 const roomForm = document.getElementById("room-form");
-const tokenForm = document.getElementById("token-form");
 const room = roomForm.elements.room;
-const blocked = document.getElementById("blocked");
-const panels = document.getElementById("panels");
-let roomsServed = true; // by the private port; not by a public one with --debug
+const byId = (id) => document.getElementById(id);
+let isOperator = null; // whether this port serves the operator's API; null until it was asked
 
 room.value = params.get("room") || "lobby";
-tokenForm.elements.room.value = room.value;
-tokenForm.elements.token.value = randomText(20);
-tokenForm.elements.site.value =
-  location.port === PRIVATE_PORT ? `${location.protocol}//${location.hostname}:${PUBLIC_PORT}` : location.origin;
-
+showRoom(room.value);
 room.addEventListener("input", () => {
-  tokenForm.elements.room.value = room.value;
-  shown.clear();
+  showRoom(room.value);
+  byId("news").replaceChildren();
   refresh();
 });
 roomForm.addEventListener("submit", (event) => {
@@ -40,169 +31,213 @@ roomForm.addEventListener("submit", (event) => {
 
 /** What is on screen, so that a list that didn't change keeps its focus. */
 const shown = new Map();
-
-async function list(role) {
-  const response = await fetch(`/list/${role}/${encodeURIComponent(room.value)}`, {
-    headers: { Accept: "application/json" },
-    cache: "no-store",
-  });
-  if (!response.ok || !(response.headers.get("Content-Type") ?? "").includes("json")) return null;
-  const ids = await response.json();
-  return Array.isArray(ids) ? ids.filter((id) => typeof id === "string") : null;
+function show(id, state, draw) {
+  const key = JSON.stringify(state);
+  if (shown.get(id) === key) return;
+  shown.set(id, key);
+  byId(id).replaceChildren(...draw());
 }
 
-/** All rooms that are live, or none when this port doesn't tell. */
-async function liveRooms() {
-  if (!roomsServed) return [];
-  const response = await fetch("/rooms", { headers: { Accept: "application/json" }, cache: "no-store" });
-  roomsServed = response.ok;
-  return response.ok ? response.json() : [];
+/** Whether this port serves lists, and with them the rest. */
+async function look() {
+  const listed = await list("pub", nameProblem(room.value) ? "lobby" : room.value);
+  byId("blocked").hidden = listed !== null;
+  byId("panels").hidden = listed === null;
+  if (listed === null) return false;
+  isOperator = (await rooms()) !== null;
+  byId("shards-box").hidden = !isOperator;
+  byId("news-box").hidden = !isOperator;
+  return true;
 }
 
 async function refresh() {
-  const error = document.getElementById("room-error");
-  error.textContent = nameProblem(room.value);
-  if (error.textContent) return;
+  byId("room-error").textContent = nameProblem(room.value);
+  if (nameProblem(room.value)) return;
   try {
-    const [publishers, subscribers] = await Promise.all([list("pub"), list("sub")]);
-    const available = publishers !== null && subscribers !== null;
-    blocked.hidden = available;
-    panels.hidden = !available;
-    if (!available) return;
-    const live = await liveRooms();
-    const here = live.find((one) => one.room === room.value);
-    showRooms(live);
-    showMembers("pub", publishers, here?.publishers);
-    showMembers("sub", subscribers, here?.subscribers);
-    document.getElementById("offline").hidden = true;
+    if (isOperator === null) return;
+    if (isOperator) await refreshAll();
+    else await refreshLists();
+    byId("offline").hidden = true;
   } catch {
-    document.getElementById("offline").hidden = false;
+    byId("offline").hidden = false;
   }
 }
 
-function showRooms(live) {
-  const key = JSON.stringify([room.value, live.map((one) => [one.room, one.publishers.length, one.subscribers.length])]);
-  if (shown.get("rooms") === key) return;
-  shown.set("rooms", key);
-  const chips = live.map((one) => {
-    const choose = () => {
-      room.value = one.room;
-      room.dispatchEvent(new Event("input"));
-    };
-    const count = `${one.publishers.length} on air, ${one.subscribers.length} watching`;
-    const current = one.room === room.value ? "true" : null;
-    return el("li", {}, el("button", { type: "button", class: "chip", "aria-current": current, onclick: choose }, el("strong", { text: one.room }), el("span", { text: count })));
-  });
-  document.getElementById("rooms").replaceChildren(...chips);
-  document.getElementById("rooms-box").hidden = chips.length === 0;
+async function refreshAll() {
+  const name = room.value;
+  const [all, planes] = await Promise.all([rooms(), shards()]);
+  // A room that is not there would be an error in the browser's console.
+  const here = all.some((one) => one.room === name) ? await detail(name, LISTED) : null;
+  if (name !== room.value) return; // somebody types
+  showRooms(all);
+  showShards(planes);
+  showMembers("pub", here?.publishers ?? [], here?.publisher_count ?? 0);
+  showMembers("sub", here?.subscribers ?? [], here?.subscriber_count ?? 0);
 }
 
-/** `VP8, opus · for 3 min`, from what /rooms tells of a session. */
+/** The public port with --debug: names alone. */
+async function refreshLists() {
+  for (const role of ["pub", "sub"]) {
+    const ids = (await list(role, room.value)) ?? [];
+    showMembers(role, ids.slice(0, LISTED).map((full_id) => ({ full_id })), ids.length);
+  }
+}
+
+function showRooms(all) {
+  const state = all.map((one) => [one.room, one.publisher_count, one.subscriber_count, rate(one.bits_per_second)]);
+  show("rooms", [room.value, state], () =>
+    state.map(([name, publishers, subscribers, bits]) => {
+      const choose = () => {
+        room.value = name;
+        room.dispatchEvent(new Event("input"));
+      };
+      const count = [`${publishers} on air, ${subscribers} watching`, bits].filter(Boolean).join(" · ");
+      const current = name === room.value ? "true" : null;
+      const chip = { type: "button", class: "chip", "aria-current": current, onclick: choose };
+      return el("li", {}, el("button", chip, el("strong", { text: name }), el("span", { text: count })));
+    }),
+  );
+  byId("rooms-box").hidden = all.length === 0;
+}
+
+function rate(bits) {
+  if (!bits) return "";
+  return bits < 1e6 ? `${Math.round(bits / 1e3)} kbit/s` : `${(bits / 1e6).toFixed(1)} Mbit/s`;
+}
+
+function duration(seconds) {
+  if (seconds < 60) return "just now";
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `for ${minutes} min` : `for ${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** `for 3 min`, or what is the matter; nothing where only names are known. */
+function stateOf(session) {
+  if (session.connected === undefined) return "";
+  if (!session.connected) return "connecting";
+  return session.silent ? "silent" : duration(session.seconds);
+}
+
+/** `opus, VP8 · for 3 min` */
 function describe(session) {
-  if (!session) return "";
-  const codecs = [...new Set(session.tracks.map((track) => track.codec))].join(", ");
-  const minutes = Math.floor(session.seconds / 60);
-  const time = session.connected ? (minutes ? `for ${minutes} min` : "just now") : "connecting";
-  return codecs ? `${codecs} · ${time}` : time;
+  const codecs = [...new Set((session.tracks ?? []).map((track) => track.codec))].join(", ");
+  return [codecs, stateOf(session)].filter(Boolean).join(" · ");
 }
 
-function showMembers(role, ids, sessions = []) {
-  const details = new Map(sessions.map((session) => [session.id, describe(session)]));
-  const key = JSON.stringify(ids.map((id) => [id, details.get(id)]));
-  if (shown.get(role) === key) return;
-  shown.set(role, key);
-  document.getElementById(`${role}-count`).textContent = String(ids.length);
-  const items = ids.map((id) =>
-    el(
-      "li",
-      {},
-      avatar(displayName(id)),
-      el("span", { class: "member" }, el("strong", { text: displayName(id) }), el("code", { text: id }), el("small", { text: details.get(id) ?? "" })),
-      roomsServed
-        ? el("button", { type: "button", class: "quiet", "aria-label": `Disconnect ${id}`, onclick: () => disconnect(role, id), text: "Disconnect" })
-        : null,
-    ),
-  );
-  document.getElementById(`${role}-list`).replaceChildren(
-    ...(items.length ? items : [el("li", { class: "none", text: role === "pub" ? "Nobody is publishing." : "Nobody is watching." })]),
+/** `video0 · 1.2 Mbit/s · 3 viewers` */
+function describeTrack(track) {
+  const lost = track.lost ? `${track.lost} lost` : "";
+  const viewers = track.viewers === 1 ? "1 viewer" : `${track.viewers} viewers`;
+  return [track.track, track.live ? rate(track.bits_per_second) || "silent" : "not yet live", viewers, lost].filter(Boolean).join(" · ");
+}
+
+function showMembers(role, sessions, count) {
+  byId(`${role}-count`).textContent = String(count);
+  const items = sessions.map((one) => [one.full_id, describe(one), (one.tracks ?? []).map(describeTrack)]);
+  show(`${role}-list`, [items, count], () => {
+    if (items.length === 0) return [el("li", { class: "none", text: role === "pub" ? "Nobody is publishing." : "Nobody is watching." })];
+    const rows = items.map(([id, about, tracks]) => member(role, id, about, tracks));
+    const more = count - items.length;
+    return more > 0 ? [...rows, el("li", { class: "none", text: `and ${more} more` })] : rows;
+  });
+}
+
+function member(role, id, about, tracks) {
+  const lines = tracks.map((text) => el("small", { class: "figures", text }));
+  const button = { type: "button", class: "quiet", "aria-label": `Disconnect ${id}`, onclick: () => end(role, id), text: "Disconnect" };
+  const name = el("strong", { text: displayName(id) });
+  return el(
+    "li",
+    {},
+    avatar(displayName(id)),
+    el("span", { class: "member" }, name, el("code", { text: id }), el("small", { text: about }), ...lines),
+    isOperator ? el("button", button) : null,
   );
 }
 
-async function disconnect(role, id) {
-  const path = `/rooms/${encodeURIComponent(room.value)}/${role}/${encodeURIComponent(id)}`;
-  const response = await fetch(path, { method: "DELETE" }).catch(() => null);
+async function end(role, id) {
+  const response = await disconnect(room.value, role, id);
   if (response?.ok) toast(`${displayName(id)} was disconnected. To keep somebody out, set another token.`);
   else if (response?.status === 404) toast(`${displayName(id)} has left already.`);
   else toast("That didn’t work: the server can’t be reached.", "bad");
   refresh();
 }
 
-tokenForm.elements.fresh.addEventListener("click", () => {
-  tokenForm.elements.token.value = randomText(20);
-});
-
-tokenForm.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const { room: roomInput, id, token, role, site } = tokenForm.elements;
-  const error = document.getElementById("token-error");
-  // Tokens belong to the ID, which is the part of a Full ID before the "+".
-  const name = id.value.trim().split("+")[0];
-  const wrong = nameProblem(roomInput.value) || nameProblem(name) || (token.value ? "" : "A token is needed.");
-  error.textContent = wrong;
-  if (wrong) return;
-
-  const roles = role.value === "both" ? ["pub", "sub"] : [role.value];
-  for (const one of roles) {
-    const response = await fetch(`/create/${one}`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ room: roomInput.value, id: name, token: token.value }),
-    }).catch(() => null);
-    if (!response?.ok) {
-      error.textContent = `The server refused it: ${response ? await detailOf(response) : "it can’t be reached"}.`;
-      return;
-    }
-  }
-  showLinks({ room: roomInput.value, id: name, token: token.value, role: role.value, site: site.value });
-  toast(`Token set for ${name}.`);
-});
-
-async function detailOf(response) {
-  const text = await response.text();
-  try {
-    return JSON.parse(text).detail ?? text;
-  } catch {
-    return text.slice(0, 200) || `status ${response.status}`;
-  }
-}
-
-/** Links that carry the room, the name and the token. The token stands behind the #: browsers don't send that part anywhere. */
-function showLinks({ room: inRoom, id, token, role, site }) {
-  const pages = {
-    pub: [["publish.html", "Publish"]],
-    sub: [["watch.html", "Watch"]],
-    both: [["conference.html", "Conference"], ["audio.html", "Audio chat"]],
-  }[role];
-  const rows = pages.map(([page, title]) => {
-    let link;
-    try {
-      const url = new URL(page, `${site.replace(/\/+$/, "")}/`);
-      url.search = new URLSearchParams({ room: inRoom, id }).toString();
-      url.hash = new URLSearchParams({ token }).toString();
-      link = url.href;
-    } catch {
-      return el("li", { text: "The public address above isn’t a web address." });
-    }
-    return el(
-      "li",
-      {},
-      el("a", { href: link, text: `${title} as ${id}` }),
-      el("button", { type: "button", class: "icon-button", "aria-label": `Copy the ${title} link`, onclick: () => copyText(link) }, icon("link")),
-    );
+function showShards(planes) {
+  show("shards", planes, () => {
+    if (planes.length === 0) return [el("li", { class: "none", text: "No data plane is connected: nobody can join." })];
+    return planes.map((plane) => {
+      const sessions = plane.workers.reduce((sum, worker) => sum + worker.sessions, 0);
+      const word = plane.draining ? "draining" : plane.ready ? "ready" : "takes nobody";
+      const about = `${sessions === 1 ? "1 session" : `${sessions} sessions`} · ${word}`;
+      const button = { type: "button", class: "quiet", "aria-label": `Drain ${plane.name}`, onclick: () => empty(plane.name), text: "Drain" };
+      const name = el("span", { class: "member" }, el("strong", { text: plane.name }), el("small", { text: about }));
+      return el("li", {}, name, el("span", { class: "loads" }, ...plane.workers.map(load)), plane.draining ? null : el("button", button));
+    });
   });
-  document.getElementById("links").replaceChildren(...rows);
-  document.getElementById("links-box").hidden = false;
 }
 
-refresh();
-setInterval(() => document.visibilityState === "visible" && refresh(), REFRESH_MS);
+/** A worker's core, as a bar. */
+function load(worker) {
+  const percent = Math.round(worker.load * 100);
+  const label = `Worker ${worker.worker}: ${percent} % of its core, ${worker.sessions} sessions`;
+  return el("meter", { min: "0", max: "100", high: "80", value: String(percent), title: label, "aria-label": label });
+}
+
+async function empty(name) {
+  if (!confirm(`Drain ${name}? It gets nobody new, and ends with its last session.`)) return;
+  const response = await drain(name);
+  if (response?.ok) toast(`${name} is being drained.`);
+  else toast(response?.status === 404 ? `${name} is gone already.` : "That didn’t work: the server can’t be reached.", "bad");
+  refresh();
+}
+
+/** What an event says, in words; nothing for those that are no news. */
+function words(event) {
+  const who = event.full_id && displayName(event.full_id);
+  const does = event.role === "pub" ? "publishes" : "watches";
+  switch (event.type) {
+    case "session-connected":
+      return `${who} ${does}`;
+    case "session-left":
+      return `${who} left: ${event.reason}`;
+    case "track-live":
+      return `${who} sends ${event.track}, ${event.codec}`;
+    case "track-gone":
+      return `${who} sends no ${event.track} any more`;
+    case "shard-up":
+      return `${event.shard} takes sessions`;
+    case "shard-draining":
+      return `${event.shard} is being drained`;
+    case "shard-drained":
+      return `${event.shard} has ended`;
+    case "shard-down":
+      return `${event.shard} is gone, and ${event.sessions} sessions with it`;
+    default:
+      return "";
+  }
+}
+
+function told(event) {
+  if (event.room && event.room !== room.value) return;
+  const text = words(event);
+  if (!text) return;
+  const at = new Date(event.at).toLocaleTimeString();
+  const news = byId("news");
+  news.prepend(el("li", {}, el("time", { datetime: event.at, text: at }), el("span", { text })));
+  while (news.children.length > NEWS) news.lastChild.remove();
+}
+
+async function begin() {
+  try {
+    if (!(await look())) return;
+  } catch {
+    byId("offline").hidden = false;
+    setTimeout(begin, AGAIN_MS);
+    return;
+  }
+  follow({ hasStream: isOperator, refresh, told });
+  refresh();
+}
+
+begin();

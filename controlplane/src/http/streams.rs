@@ -1,0 +1,166 @@
+//! Answers that go on: WebSockets, server-sent events, captures. How many there may be at once, and what ends them.
+//!
+//! A handler takes the [`Tenure`] of its connection and a place with [`Streams::open`], makes a stream of what there is to
+//! tell, and returns it as a WebSocket ([`super::websocket::Upgrade::push`]) or as the body of an answer
+//! ([`OpenStream::body`]). Who doesn't read is cut off; nobody else waits for it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use futures::{Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use super::listen::Tenure;
+use super::problem::Problem;
+
+/// Open at once, of all kinds.
+const MAX_STREAMS: usize = 256;
+/// For a peer to take what is written. Longer than this, and nobody reads.
+pub(super) const WRITE: Duration = Duration::from_secs(10);
+/// Pieces of a body that wait for the connection.
+const PIECES: usize = 16;
+/// A body with nothing to tell says so: proxies cut what is silent for a minute, and a peer that is gone is noticed.
+const BEAT: Duration = Duration::from_secs(15);
+
+/// The places.
+#[derive(Clone)]
+pub struct Streams {
+    room: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+}
+
+/// One place. It is free again when this is dropped.
+pub struct OpenStream {
+    pub(super) stop: watch::Receiver<bool>,
+    _permit: OwnedSemaphorePermit,
+    _tenure: Option<Tenure>,
+}
+
+impl Streams {
+    /// `stop` turns true when the server ends, and every stream with it.
+    pub fn new(stop: watch::Receiver<bool>) -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(MAX_STREAMS)),
+            stop,
+        }
+    }
+
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// 503 when all are taken.
+    pub fn open(&self, tenure: HeldBy) -> Result<OpenStream, Problem> {
+        let Ok(permit) = self.room.clone().try_acquire_owned() else {
+            let detail = format!("{MAX_STREAMS} streams are open, which is the limit");
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(header::RETRY_AFTER, "5"));
+        };
+        Ok(OpenStream {
+            stop: self.stop.clone(),
+            _permit: permit,
+            _tenure: tenure.0,
+        })
+    }
+}
+
+/// The connection of a request, for [`Streams::open`].
+pub struct HeldBy(Option<Tenure>);
+
+impl<S: Send + Sync> FromRequestParts<S> for HeldBy {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<Tenure>().cloned()))
+    }
+}
+
+impl OpenStream {
+    /// A body that goes on until `feed` ends, the peer is gone or doesn't read for ten seconds, or the server ends. `beat` is
+    /// sent when there was nothing else for a while.
+    pub fn body<F>(self, beat: Option<Bytes>, feed: F) -> Body
+    where
+        F: Stream<Item = Bytes> + Send + 'static,
+    {
+        let (pieces, body) = mpsc::channel(PIECES);
+        tokio::spawn(async move {
+            // All of it: a block that named one field alone would capture that one, and the place would be free at once.
+            let mut open = self;
+            let mut feed = std::pin::pin!(feed);
+            loop {
+                let piece = tokio::select! {
+                    piece = feed.next() => piece,
+                    () = tokio::time::sleep(BEAT), if beat.is_some() => beat.clone(),
+                    () = pieces.closed() => None,
+                    () = ended(&mut open.stop) => None,
+                };
+                let Some(piece) = piece else { return };
+                if !matches!(tokio::time::timeout(WRITE, pieces.send(piece)).await, Ok(Ok(()))) {
+                    return;
+                }
+            }
+        });
+        let next = |mut body: mpsc::Receiver<Bytes>| async move {
+            let piece = body.recv().await?;
+            Some((Ok::<_, Infallible>(piece), body))
+        };
+        Body::from_stream(futures::stream::unfold(body, next))
+    }
+}
+
+/// Returns when the server ends.
+pub(super) async fn ended(stop: &mut watch::Receiver<bool>) {
+    // Without a sender there is nobody left to end it.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn places_are_bounded_and_come_back() {
+        let (_stop, stopped) = watch::channel(false);
+        let streams = Streams::new(stopped);
+        let mut open: Vec<OpenStream> = (0..MAX_STREAMS)
+            .map(|_| streams.open(HeldBy(None)).ok().unwrap())
+            .collect();
+        assert!(streams.open(HeldBy(None)).is_err());
+        open.pop();
+        assert!(streams.open(HeldBy(None)).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_is_cut_off() {
+        let (_stop, stopped) = watch::channel(false);
+        let streams = Streams::new(stopped);
+        let endless = futures::stream::repeat(Bytes::from_static(b"x"));
+        let body = streams.open(HeldBy(None)).ok().unwrap().body(None, endless);
+        while streams.room.available_permits() < MAX_STREAMS {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let mut rest = body.into_data_stream();
+        let mut pieces = 0;
+        while pieces <= PIECES && rest.next().await.is_some() {
+            pieces += 1;
+        }
+        assert_eq!(pieces, PIECES, "what was written before, and then the end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_filled_and_the_end_ends_it() {
+        let (stop, stopped) = watch::channel(false);
+        let open = Streams::new(stopped).open(HeldBy(None)).ok().unwrap();
+        let beat = Bytes::from_static(b":\n\n");
+        let body = open.body(Some(beat.clone()), futures::stream::pending());
+        let mut body = body.into_data_stream();
+        for _ in 0..3 {
+            assert_eq!(body.next().await.unwrap().unwrap(), beat);
+        }
+        stop.send_replace(true);
+        while body.next().await.is_some() {}
+    }
+}
