@@ -85,6 +85,13 @@ impl OpenStream {
     where
         F: Stream<Item = Bytes> + Send + 'static,
     {
+        self.body_within(WRITE, BEAT, beat, feed)
+    }
+
+    fn body_within<F>(self, write: Duration, silence: Duration, beat: Option<Bytes>, feed: F) -> Body
+    where
+        F: Stream<Item = Bytes> + Send + 'static,
+    {
         let (pieces, body) = mpsc::channel(PIECES);
         tokio::spawn(async move {
             // All of it: a block that named one field alone would capture that one, and the place would be free at once.
@@ -93,12 +100,12 @@ impl OpenStream {
             loop {
                 let piece = tokio::select! {
                     piece = feed.next() => piece,
-                    () = tokio::time::sleep(BEAT), if beat.is_some() => beat.clone(),
+                    () = tokio::time::sleep(silence), if beat.is_some() => beat.clone(),
                     () = pieces.closed() => None,
                     () = ended(&mut open.stop) => None,
                 };
                 let Some(piece) = piece else { return };
-                if !matches!(tokio::time::timeout(WRITE, pieces.send(piece)).await, Ok(Ok(()))) {
+                if !matches!(tokio::time::timeout(write, pieces.send(piece)).await, Ok(Ok(()))) {
                     return;
                 }
             }
@@ -133,14 +140,20 @@ mod tests {
         assert!(streams.open(HeldBy(None)).is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_does_not_read_is_cut_off() {
         let (_stop, stopped) = watch::channel(false);
         let streams = Streams::new(stopped);
         let endless = futures::stream::repeat(Bytes::from_static(b"x"));
-        let body = streams.open(HeldBy(None)).ok().unwrap().body(None, endless);
+        let open = streams.open(HeldBy(None)).ok().unwrap();
+        let body = open.body_within(Duration::from_millis(20), BEAT, None, endless);
+        assert_eq!(
+            streams.room.available_permits(),
+            MAX_STREAMS - 1,
+            "its place is taken"
+        );
         while streams.room.available_permits() < MAX_STREAMS {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let mut rest = body.into_data_stream();
         let mut pieces = 0;
@@ -150,12 +163,13 @@ mod tests {
         assert_eq!(pieces, PIECES, "what was written before, and then the end");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn silence_is_filled_and_the_end_ends_it() {
         let (stop, stopped) = watch::channel(false);
         let open = Streams::new(stopped).open(HeldBy(None)).ok().unwrap();
         let beat = Bytes::from_static(b":\n\n");
-        let body = open.body(Some(beat.clone()), futures::stream::pending());
+        let silence = Duration::from_millis(1);
+        let body = open.body_within(WRITE, silence, Some(beat.clone()), futures::stream::pending());
         let mut body = body.into_data_stream();
         for _ in 0..3 {
             assert_eq!(body.next().await.unwrap().unwrap(), beat);

