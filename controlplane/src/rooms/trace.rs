@@ -99,7 +99,7 @@ impl JoinTrace {
 #[derive(Debug)]
 pub(super) struct Joining {
     posted: Posted,
-    /// When the data plane was told: its times count from there.
+    /// When the data plane was told.
     commanded: Instant,
     answer: Option<Duration>,
     ice: Option<Duration>,
@@ -127,9 +127,11 @@ impl Joining {
         self.posted.at + PATIENCE
     }
 
-    /// The data plane's clock is its own; what it says can't lie beyond now.
+    /// The data plane counts from the session's creation, which lies between the command and the answer, close to the
+    /// latter. What it says can't lie beyond now.
     fn reached(&mut self, now: Instant, stage: JoinStage, after: Duration) {
-        let before = self.commanded.saturating_duration_since(self.posted.at);
+        let commanded = self.commanded.saturating_duration_since(self.posted.at);
+        let before = self.answer.unwrap_or(commanded);
         let at = (before.saturating_add(after)).min(now.saturating_duration_since(self.posted.at));
         let slot = match stage {
             JoinStage::Ice => &mut self.ice,

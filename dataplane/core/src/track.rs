@@ -145,7 +145,8 @@ impl Track {
         self.stats.packets += 1;
         self.stats.bytes += bytes;
         if keyframe {
-            self.stats.keyframes += 1;
+            // Every packet of sound begins anew; that is not what is counted.
+            self.stats.keyframes += u64::from(self.kind == Kind::Video);
             self.keyframes.satisfied();
         }
         self.pending.push(seq, ends_frame, now);
