@@ -85,6 +85,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         PUBLIC,
+        "overflow-url",
+        "URL",
+        None,
+        "Where newcomers are sent (307) while this node takes none: it drains, or its data planes are full.",
+    ),
+    setting(
+        PUBLIC,
         "stun",
         "HOST:PORT[,…]",
         None,
@@ -266,6 +273,8 @@ pub struct Config {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Origins that may use the public API.
     pub cors_domain: Option<String>,
+    /// Of another node, without a slash at its end.
+    pub overflow_url: Option<String>,
     /// Told to clients.
     pub stun: Vec<IceServer>,
     /// Told to clients.
@@ -338,6 +347,7 @@ impl Config {
             port: take.parse("port"),
             tls: cert.zip(key),
             cors_domain: take.optional_with("cors-domain", domain),
+            overflow_url: take.optional_with("overflow-url", node),
             stun: take.list("stun"),
             turn: take.list("turn"),
             turn_username: take.optional("turn-username").unwrap_or_default(),
@@ -425,6 +435,20 @@ fn domain(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// `https://other.example.org:8443`, a path behind it or not.
+fn node(text: &str) -> Result<String, &'static str> {
+    let wanted = "http:// or https://, a host, and maybe a port and a path; no user, query or fragment";
+    let uri: axum::http::Uri = text.parse().map_err(|_| wanted)?;
+    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let is_host = uri
+        .authority()
+        .is_some_and(|at| !at.host().is_empty() && !at.as_str().contains('@'));
+    match is_web && is_host && uri.query().is_none() && !text.contains('#') {
+        true => Ok(text.trim_end_matches('/').to_owned()),
+        false => Err(wanted),
+    }
+}
+
 /// In the user's runtime directory, or one of its own under `/tmp`.
 pub fn default_control_socket() -> PathBuf {
     if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
@@ -476,6 +500,7 @@ mod tests {
             "--otlp-endpoint=localhost:4318",
             "--cors-domain=a/b",
             "--stun=a b",
+            "--overflow-url=https://user:pass@other.example",
         ];
         let Err(Stop::Errors(errors)) = read(&bad) else {
             panic!("accepted");

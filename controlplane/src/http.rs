@@ -8,6 +8,8 @@ pub mod listen;
 pub mod measure;
 pub mod names_in_path;
 pub mod openapi;
+pub mod player_events;
+pub mod player_layers;
 pub mod private;
 pub mod problem;
 pub mod rooms;
@@ -50,6 +52,8 @@ pub struct App {
     pub joins: Arc<JoinRate>,
     /// Places for answers that go on.
     pub streams: Streams,
+    /// Places for those who read their events.
+    pub player_streams: Streams,
     /// Told when the process is to end.
     pub stop: tokio::sync::watch::Sender<bool>,
 }
@@ -102,6 +106,9 @@ fn public_routes() -> Router<App> {
         .route("/pub/{room}/{id}", any(sessions::publish))
         .route("/sub/{room}/{id}", any(sessions::subscribe))
         .route("/session/{key}", any(sessions::session))
+        .route("/session/{key}/events", any(player_events::endpoint))
+        .route("/session/{key}/events/{stream}", any(player_events::stream))
+        .route("/session/{key}/layer", any(player_layers::endpoint))
 }
 
 /// What operators reach.

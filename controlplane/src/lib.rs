@@ -11,6 +11,7 @@ pub mod http;
 pub mod metrics;
 pub mod names;
 pub mod otlp;
+pub mod player_events;
 pub mod rooms;
 pub mod sdp;
 pub mod shards;

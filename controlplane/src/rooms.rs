@@ -19,6 +19,7 @@ mod show;
 mod trace;
 mod tracks;
 mod viewers;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -26,8 +27,8 @@ use std::time::{Duration, Instant};
 use weever_proto::{ChannelLabel, Command, Event, IceCredentials, Role, SessionId};
 
 pub use api::{
-    Action, Effect, Join, Notice, Refused, Reply, RequestId, SessionKey, SessionStatus, ShardId, TrackName,
-    Who,
+    Action, Effect, Join, Layer, Notice, PlayerEvent, Refused, Reply, RequestId, SessionKey, SessionStatus,
+    ShardId, StreamId, StreamNews, Topic, TrackName, Who,
 };
 pub use census::{Census, RoomDetail, RoomInfo, SessionInfo, ShardInfo, TrackInfo, WorkerInfo};
 pub use chat::ChatCounts;
@@ -35,6 +36,7 @@ use session::Session;
 use shards::Shard;
 pub use trace::{JoinOutcome, JoinTrace, Posted};
 pub use tracks::Traffic;
+use watching::Watchers;
 
 use crate::names::{FullId, RoomName};
 use crate::sdp::emit::LocalTransport;
@@ -55,6 +57,8 @@ pub struct RoomsConfig {
     pub strict_rooms: bool,
     /// Sessions of one room that a worker takes before the next worker is used; 0 for the default.
     pub room_budget: usize,
+    /// URL of the node that takes those who can't be taken here.
+    pub overflow: Option<String>,
 }
 
 /// All rooms of a node.
@@ -70,6 +74,8 @@ pub struct Rooms {
     timers: BTreeSet<(Instant, SessionId)>,
     /// When to tell how long which session lasts. Those that have ended are skipped.
     minutes: BTreeSet<(Instant, SessionId)>,
+    /// When to count which room's viewers for those who want to know.
+    counts: BTreeSet<(Instant, RoomName)>,
     draining: bool,
     chat: ChatCounts,
 }
@@ -86,6 +92,7 @@ struct Room {
     /// Publishers whose handshake is done, longest first.
     live: Vec<SessionId>,
     chat: chat::Budget,
+    watchers: Watchers,
 }
 
 impl Rooms {
@@ -101,6 +108,7 @@ impl Rooms {
             shards: BTreeMap::new(),
             timers: BTreeSet::new(),
             minutes: BTreeSet::new(),
+            counts: BTreeSet::new(),
             draining: false,
             chat: ChatCounts::default(),
         }
@@ -130,6 +138,15 @@ impl Rooms {
                 reply_to(request, reply, effects);
             }
             Action::Inspect { request, key } => reply_to(request, self.inspect(key), effects),
+            Action::Watch { request, key, topics } => {
+                let reply = self.watch(key, topics, effects);
+                reply_to(request, reply, effects);
+            }
+            Action::Unwatch { request, key, stream } => {
+                let reply = self.unwatch(key, stream, effects);
+                reply_to(request, reply, effects);
+            }
+            Action::Layers { request, key } => reply_to(request, self.layers(key), effects),
             Action::CreateRoom { request, room } => reply_to(request, self.create_room(&room), effects),
             Action::Disconnect { request, room, who } => {
                 let reply = self.disconnect(now, &room, who.as_ref(), effects);
@@ -145,7 +162,11 @@ impl Rooms {
                 tracks,
             } => self.measured(now, shard, permille, &tracks),
             Action::Event { shard, event } => self.event(now, shard, event, effects),
-            Action::Drain => self.draining = true,
+            Action::Drain => {
+                if !std::mem::replace(&mut self.draining, true) {
+                    self.tell_reconnect(effects);
+                }
+            }
             Action::DrainShard { request, name } => {
                 let reply = self.drain_shard(&name, effects);
                 reply_to(request, reply, effects);
@@ -159,7 +180,8 @@ impl Rooms {
         let session = self.timers.first().map(|(at, _)| *at);
         let shard = self.shards.values().filter_map(Shard::grace_ends).min();
         let minute = self.minutes.first().map(|(at, _)| *at);
-        session.into_iter().chain(shard).chain(minute).min()
+        let others = minute.into_iter().chain(self.next_count());
+        session.into_iter().chain(shard).chain(others).min()
     }
 
     /// Whether somebody could be let in now.
@@ -232,6 +254,7 @@ impl Rooms {
 
     fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.bury_lost_shards(now, effects);
+        self.count_due(now, effects);
         while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, id));
             self.late(now, id, effects);

@@ -1,7 +1,7 @@
 //! The one task that owns the rooms. HTTP handlers and data planes' connections talk to it through a mailbox; it carries
 //! out what the rooms decide.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,9 +12,10 @@ use weever_proto::{Command, Role, ToShard};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::otlp::Otlp;
+use crate::player_events::{PlayerEvents, TooSlow};
 use crate::rooms::{
     Action, Effect, Entropy, JoinTrace, Notice, Refused, Reply, RequestId, Rooms, RoomsConfig, SessionKey,
-    ShardId,
+    ShardId, StreamId, StreamNews,
 };
 
 /// Actions that may wait. When full, senders wait: HTTP clients feel it, media never does.
@@ -42,6 +43,7 @@ pub struct Signalling {
     mailbox: mpsc::Sender<Letter>,
     numbers: Arc<AtomicU64>,
     events: Events,
+    player_events: PlayerEvents,
 }
 
 /// The task has ended: the process is on its way out.
@@ -53,6 +55,7 @@ impl Signalling {
     /// Starts the task.
     pub fn start(config: RoomsConfig, metrics: Arc<Metrics>, events: Events, otlp: Option<Otlp>) -> Self {
         let (mailbox, letters) = mpsc::channel(MAILBOX);
+        let player_events = PlayerEvents::default();
         let task = Task {
             rooms: Rooms::new(config, Box::new(SystemEntropy)),
             shards: HashMap::new(),
@@ -60,18 +63,25 @@ impl Signalling {
             metrics,
             events: events.clone(),
             otlp,
+            player_events: player_events.clone(),
         };
         tokio::spawn(task.run(letters));
         Self {
             mailbox,
             numbers: Arc::new(AtomicU64::new(1)),
             events,
+            player_events,
         }
     }
 
     /// What the rooms have noticed.
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// Where the events of subscribers wait.
+    pub fn player_events(&self) -> &PlayerEvents {
+        &self.player_events
     }
 
     fn number(&self) -> u64 {
@@ -100,6 +110,14 @@ impl Signalling {
             .await
             .map_err(|_| Stopped)?;
         Ok(commands)
+    }
+
+    /// Nobody reads a stream any more. Should the mailbox be full, it goes when its session opens others, or ends.
+    pub fn close_stream(&self, key: SessionKey, stream: StreamId) {
+        let request = NOBODY;
+        let _ = self
+            .mailbox
+            .try_send(Letter::Act(Action::Unwatch { request, key, stream }));
     }
 
     /// Makes a request of the rooms and waits for the reply.
@@ -155,6 +173,7 @@ struct Task {
     metrics: Arc<Metrics>,
     events: Events,
     otlp: Option<Otlp>,
+    player_events: PlayerEvents,
 }
 
 impl Task {
@@ -198,20 +217,16 @@ impl Task {
     }
 
     fn act(&mut self, action: Action) {
-        let mut abandoned = Vec::new();
-        let mut effects = Vec::new();
-        self.rooms.handle(Instant::now(), action, &mut effects);
-        self.carry_out(effects, &mut abandoned);
-        for key in abandoned {
+        let mut next = VecDeque::from([action]);
+        while let Some(action) = next.pop_front() {
             let mut effects = Vec::new();
-            // Nobody waits for this reply, so it can't be abandoned again.
-            let leave = Action::Leave { request: NOBODY, key };
-            self.rooms.handle(Instant::now(), leave, &mut effects);
-            self.carry_out(effects, &mut Vec::new());
+            self.rooms.handle(Instant::now(), action, &mut effects);
+            self.carry_out(effects, &mut next);
         }
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>, abandoned: &mut Vec<SessionKey>) {
+    /// What comes of it is appended to `next`. It comes to an end: each takes a session or a stream away.
+    fn carry_out(&mut self, effects: Vec<Effect>, next: &mut VecDeque<Action>) {
         for effect in effects {
             match effect {
                 Effect::Command { shard, command } => self.send(shard, *command),
@@ -221,9 +236,10 @@ impl Task {
                     };
                     // A client that hung up before its answer will never use the session, nor free its name.
                     if let Err(Reply::Created { key, .. }) = answer.send(reply) {
-                        abandoned.push(key);
+                        next.push_back(Action::Leave { request: NOBODY, key });
                     }
                 }
+                Effect::Stream { stream, news } => next.extend(self.tell(stream, news)),
                 Effect::Notice(notice) => {
                     log(&notice);
                     self.metrics.note(&notice);
@@ -238,6 +254,23 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Returns what the rooms have to know of it.
+    fn tell(&self, stream: StreamId, news: StreamNews) -> Option<Action> {
+        match news {
+            StreamNews::Opened { session } => self.player_events.open(stream, session),
+            StreamNews::Ended => self.player_events.end(stream),
+            StreamNews::Event(event) => {
+                let TooSlow(key) = self.player_events.push(stream, event).err()?;
+                return Some(Action::Unwatch {
+                    request: NOBODY,
+                    key,
+                    stream,
+                });
+            }
+        }
+        None
     }
 
     fn send(&mut self, shard: ShardId, command: Command) {

@@ -18,7 +18,7 @@ use crate::events::webhook::{Patience, Webhook};
 use crate::http::limits::JoinRate;
 use crate::http::listen::{ListenError, Server, bind, tls};
 use crate::http::streams::Streams;
-use crate::http::{App, private, public};
+use crate::http::{App, player_events, private, public};
 use crate::metrics::Metrics;
 use crate::otlp::{Otlp, OtlpError};
 use crate::rooms::RoomsConfig;
@@ -166,6 +166,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let rooms = RoomsConfig {
         strict_rooms: config.strict_rooms,
         room_budget: 0,
+        overflow: config.overflow_url.clone(),
     };
     let otlp = match &config.otlp_endpoint {
         Some(endpoint) => Some(Otlp::start(endpoint, &config.pod_name, metrics.clone())?),
@@ -189,6 +190,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         config: config.clone(),
         metrics,
         streams: Streams::new(stopped.clone()),
+        player_streams: Streams::holding(player_events::MAX_READING, stopped.clone()),
         stop: stop.clone(),
     };
     let public_at = public_listener.local_addr()?;

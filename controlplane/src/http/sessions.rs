@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde::Deserialize;
@@ -12,9 +13,9 @@ use weever_proto::Role;
 
 use super::names_in_path::{Path, Query};
 use super::problem::Problem;
-use super::{App, Peer};
+use super::{App, Peer, player_events, player_layers};
 use crate::names::{FullId, RoomName};
-use crate::rooms::{Action, Join, Posted, Reply, SessionKey};
+use crate::rooms::{Action, Join, Posted, Reply, SessionKey, Topic};
 use crate::sdp::{Description, MAX_SDP, SdpError};
 use crate::traceparent::TraceParent;
 
@@ -27,6 +28,9 @@ const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 #[derive(Debug, Deserialize)]
 pub struct JoinQuery {
     from: Option<String>,
+    /// Another node sent it here.
+    #[serde(default)]
+    redirected: bool,
 }
 
 type Names = Path<(String, String)>;
@@ -65,17 +69,7 @@ async fn endpoint(
     match *request.method() {
         Method::POST => {
             let (parts, mut body) = request.into_parts();
-            match join(
-                &app,
-                role,
-                peer,
-                (room, id),
-                query.from,
-                &parts.headers,
-                &mut body,
-            )
-            .await
-            {
+            match join(&app, role, peer, (room, id), query, &parts, &mut body).await {
                 Ok(response) => response,
                 Err(problem) => {
                     discard(body).await;
@@ -105,10 +99,11 @@ async fn join(
     role: Role,
     Peer(address): Peer,
     (room, id): (String, String),
-    from: Option<String>,
-    headers: &HeaderMap,
+    query: JoinQuery,
+    parts: &Parts,
     body: &mut Body,
 ) -> Result<Response, Problem> {
+    let headers = &parts.headers;
     let posted = Posted {
         at: Instant::now(),
         parent: headers
@@ -148,19 +143,26 @@ async fn join(
                 room,
                 id,
                 offer,
-                from,
+                from: query.from,
+                redirected: query.redirected,
                 posted,
             }))
         })
         .await;
     match reply {
-        Reply::Created { answer, key, etag } => Ok(created(app, answer, key, &etag)),
+        Reply::Created {
+            answer,
+            key,
+            etag,
+            topics,
+        } => Ok(created(app, answer, key, &etag, topics)),
+        Reply::Elsewhere { node } => Err(elsewhere(&node, &parts.uri)),
         Reply::Refused(refused) => Err(refused.into()),
         other => Err(unexpected(&other)),
     }
 }
 
-fn created(app: &App, answer: String, key: SessionKey, etag: &str) -> Response {
+fn created(app: &App, answer: String, key: SessionKey, etag: &str, topics: &[Topic]) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
     headers.insert("accept-patch", HeaderValue::from_static(FRAGMENT));
@@ -173,7 +175,43 @@ fn created(app: &App, answer: String, key: SessionKey, etag: &str) -> Response {
         }
     }
     add_ice_servers(app, &mut headers);
+    add_extensions(key, topics, &mut headers);
     (StatusCode::CREATED, headers, answer).into_response()
+}
+
+/// The node that takes who can't be taken here (RFC 9725 §4.5): the client repeats its POST there, under the same path. It says
+/// that it was sent on, so that two full nodes don't send it to and fro.
+fn elsewhere(node: &str, uri: &Uri) -> Problem {
+    let query = uri.query().map_or_else(String::new, |query| format!("{query}&"));
+    Problem::new(
+        StatusCode::TEMPORARY_REDIRECT,
+        "this node takes nobody now; the one that Location names does",
+    )
+    .with(
+        header::LOCATION,
+        format!("{node}{}?{query}redirected=true", uri.path()),
+    )
+}
+
+/// One Link for each extension that the session has (draft-ietf-wish-whep §4.9).
+fn add_extensions(key: SessionKey, topics: &[Topic], headers: &mut HeaderMap) {
+    let mut links = Vec::new();
+    if !topics.is_empty() {
+        let events: Vec<&str> = topics.iter().map(|topic| topic.name()).collect();
+        links.push(format!(
+            "</session/{key}/events>; rel=\"{}\"; events=\"{}\"",
+            player_events::REL,
+            events.join(",")
+        ));
+    }
+    if topics.contains(&Topic::Layers) {
+        links.push(format!("</session/{key}/layer>; rel=\"{}\"", player_layers::REL));
+    }
+    for link in links {
+        if let Ok(value) = HeaderValue::from_str(&link) {
+            headers.append(header::LINK, value);
+        }
+    }
 }
 
 /// RFC 9725 §4.6: one Link for each STUN and TURN server.
@@ -200,7 +238,7 @@ fn add_ice_servers(app: &App, headers: &mut HeaderMap) {
 }
 
 /// The media type, without its parameters (RFC 9110 §8.3.1).
-fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
+pub(super) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
     let given = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
@@ -287,13 +325,6 @@ pub async fn misspelt(method: Method) -> Response {
 /// `/session/{key}`
 pub async fn session(State(app): State<App>, Path(key): Path<String>, request: Request<Body>) -> Response {
     const ALLOW: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
-    let gone = || {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "there is no such session; it may have ended",
-        )
-        .into_response()
-    };
     match *request.method() {
         Method::OPTIONS => (
             StatusCode::OK,
@@ -305,7 +336,7 @@ pub async fn session(State(app): State<App>, Path(key): Path<String>, request: R
             .into_response(),
         Method::GET | Method::HEAD | Method::DELETE | Method::PATCH => {
             let Some(key) = SessionKey::parse(&key) else {
-                return gone();
+                return gone().into_response();
             };
             let (parts, mut body) = request.into_parts();
             match act_on(&app, key, &parts.method, &parts.headers, &mut body).await {
@@ -339,10 +370,12 @@ async fn act_on(
                 return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
                     .with(header::HeaderName::from_static("accept-patch"), FRAGMENT));
             }
-            let if_match = headers
-                .get(header::IF_MATCH)
-                .and_then(|v| v.to_str().ok())
-                .map(str::to_owned);
+            let tags: Vec<&str> = headers
+                .get_all(header::IF_MATCH)
+                .iter()
+                .filter_map(|tags| tags.to_str().ok())
+                .collect();
+            let if_match = (!tags.is_empty()).then(|| tags.join(","));
             let fragment = read(headers, body).await?;
             app.signalling
                 .request(|request| Action::Trickle {
@@ -372,8 +405,15 @@ async fn act_on(
             Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(status)).into_response())
         }
         Reply::Refused(refused) => Err(refused.into()),
-        other @ Reply::Created { .. } => Err(unexpected(&other)),
+        other => Err(unexpected(&other)),
     }
+}
+
+pub(super) fn gone() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "there is no such session; it may have ended",
+    )
 }
 
 pub(super) fn unexpected(reply: &Reply) -> Problem {

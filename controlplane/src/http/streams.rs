@@ -31,6 +31,7 @@ const BEAT: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct Streams {
     room: Arc<Semaphore>,
+    max: usize,
     stop: watch::Receiver<bool>,
 }
 
@@ -44,8 +45,14 @@ pub struct OpenStream {
 impl Streams {
     /// `stop` turns true when the server ends, and every stream with it.
     pub fn new(stop: watch::Receiver<bool>) -> Self {
+        Self::holding(MAX_STREAMS, stop)
+    }
+
+    /// As [`Streams::new`], with another number of places.
+    pub fn holding(max: usize, stop: watch::Receiver<bool>) -> Self {
         Self {
-            room: Arc::new(Semaphore::new(MAX_STREAMS)),
+            room: Arc::new(Semaphore::new(max)),
+            max,
             stop,
         }
     }
@@ -56,7 +63,7 @@ impl Streams {
     /// 503 when all are taken.
     pub fn open(&self, tenure: HeldBy) -> Result<OpenStream, Problem> {
         let Ok(permit) = self.room.clone().try_acquire_owned() else {
-            let detail = format!("{MAX_STREAMS} streams are open, which is the limit");
+            let detail = format!("{} streams are open, which is the limit", self.max);
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(header::RETRY_AFTER, "5"));
         };
         Ok(OpenStream {

@@ -1,5 +1,6 @@
 //! What the rooms are told, and what they say.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -45,6 +46,114 @@ impl fmt::Debug for SessionKey {
     }
 }
 
+/// Names one stream of a session's events: 64 random bits, as 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamId(pub u64);
+
+impl StreamId {
+    /// Reads exactly what [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = u64::from_str_radix(text, 16).ok().map(Self)?;
+        (id.to_string() == text).then_some(id)
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A kind of event that a subscriber may ask for (draft-ietf-wish-whep, server-sent events).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// Something is shown.
+    Active,
+    /// Nothing is shown any more.
+    Inactive,
+    /// The layers of what is shown.
+    Layers,
+    /// How many subscribe in the room.
+    ViewerCount,
+    /// It should join anew.
+    Reconnect,
+}
+
+impl Topic {
+    /// Of a player with m-lines for pictures.
+    pub const ALL: [Self; 5] = [
+        Self::Active,
+        Self::Inactive,
+        Self::Layers,
+        Self::ViewerCount,
+        Self::Reconnect,
+    ];
+    /// Of other subscribers.
+    pub const WITHOUT_LAYERS: [Self; 4] = [Self::Active, Self::Inactive, Self::ViewerCount, Self::Reconnect];
+
+    /// As the draft spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Layers => "layers",
+            Self::ViewerCount => "viewercount",
+            Self::Reconnect => "reconnect",
+        }
+    }
+
+    /// Reads [`Topic::name`].
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|topic| topic.name() == name)
+    }
+}
+
+/// One layer of a picture. Each has one as yet, which is all there is of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {}
+
+/// What a subscriber is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlayerEvent {
+    /// Something is shown.
+    Active,
+    /// Nothing is shown any more.
+    Inactive,
+    /// What is shown, by the index of its m-line.
+    Layers(BTreeMap<usize, Layer>),
+    /// How many subscribe in the room.
+    ViewerCount(usize),
+    /// It should join anew: this node is being drained.
+    Reconnect,
+}
+
+impl PlayerEvent {
+    /// Its kind.
+    pub fn topic(&self) -> Topic {
+        match self {
+            Self::Active => Topic::Active,
+            Self::Inactive => Topic::Inactive,
+            Self::Layers(_) => Topic::Layers,
+            Self::ViewerCount(_) => Topic::ViewerCount,
+            Self::Reconnect => Topic::Reconnect,
+        }
+    }
+}
+
+/// What becomes of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamNews {
+    /// It begins.
+    Opened {
+        /// Whose it is.
+        session: SessionKey,
+    },
+    /// To be read by its client, in order.
+    Event(PlayerEvent),
+    /// It is over, and what waits with it.
+    Ended,
+}
+
 /// Somebody wants in.
 #[derive(Debug)]
 pub struct Join {
@@ -62,6 +171,8 @@ pub struct Join {
     pub from: Option<String>,
     /// When it was asked for.
     pub posted: Posted,
+    /// Another node sent them here: they are not sent on.
+    pub redirected: bool,
 }
 
 /// What happened, or is wanted.
@@ -89,6 +200,31 @@ pub enum Action {
     },
     /// GET and HEAD.
     Inspect {
+        /// To be named in the reply.
+        request: RequestId,
+        /// Of the URL.
+        key: SessionKey,
+    },
+    /// A subscriber opens a stream of events. Answered by [`Reply::Watching`].
+    Watch {
+        /// To be named in the reply.
+        request: RequestId,
+        /// Of the URL.
+        key: SessionKey,
+        /// Which events; `None` for all that it can have.
+        topics: Option<BTreeSet<Topic>>,
+    },
+    /// It closes one.
+    Unwatch {
+        /// To be named in the reply.
+        request: RequestId,
+        /// Of the URL.
+        key: SessionKey,
+        /// Which.
+        stream: StreamId,
+    },
+    /// It asks for the layers of what it is shown. Answered by [`Reply::Layers`].
+    Layers {
         /// To be named in the reply.
         request: RequestId,
         /// Of the URL.
@@ -180,6 +316,13 @@ pub enum Effect {
         /// What.
         reply: Reply,
     },
+    /// For a subscriber that asked for events.
+    Stream {
+        /// The stream.
+        stream: StreamId,
+        /// What becomes of it.
+        news: StreamNews,
+    },
     /// For logs, metrics, event streams.
     Notice(Notice),
     /// A join is over, one way or the other: for logs, metrics, traces.
@@ -197,6 +340,13 @@ pub enum Reply {
         key: SessionKey,
         /// Strong, with its quotes.
         etag: String,
+        /// The events that it can be told.
+        topics: &'static [Topic],
+    },
+    /// 307: another node takes them.
+    Elsewhere {
+        /// Its public URL, to which the path is added.
+        node: String,
     },
     /// 204: the candidates were taken.
     Trickled,
@@ -209,6 +359,18 @@ pub enum Reply {
     },
     /// 200: gone, or made.
     Done,
+    /// 201: a stream of events is open.
+    Watching {
+        /// Its name.
+        stream: StreamId,
+    },
+    /// 200: what there is to choose from.
+    Layers {
+        /// Indices of the m-lines for pictures.
+        pictures: Vec<usize>,
+        /// What is shown on them now.
+        layers: BTreeMap<usize, Layer>,
+    },
     /// 200: how a session is.
     Found(SessionStatus),
     /// No.

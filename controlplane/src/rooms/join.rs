@@ -9,6 +9,7 @@ use super::api::{Effect, Join, Notice, Refused, Reply, SessionKey};
 use super::placement::{DRAINING_RETRY, NO_SHARD_RETRY};
 use super::session::{MediaState, Negotiation, READY, Session, Starting, State};
 use super::trace::{Joining, PATIENCE};
+use super::watching::EventStreams;
 use super::{MINUTE, Rooms, Tell, command, reply_to};
 use crate::names::FullId;
 use crate::sdp::emit::LocalTransport;
@@ -30,9 +31,17 @@ impl From<SdpError> for Refused {
 
 impl Rooms {
     pub(super) fn join(&mut self, now: Instant, join: Join, effects: &mut Vec<Effect>) {
-        let request = join.request;
+        let (request, redirected) = (join.request, join.redirected);
         if let Err(refused) = self.admit(now, join, effects) {
-            reply_to(request, Reply::Refused(refused), effects);
+            reply_to(request, self.turn_away(refused, redirected), effects);
+        }
+    }
+
+    /// Who can't be taken here is sent to where there is room, unless they were sent here.
+    pub(super) fn turn_away(&self, refused: Refused, redirected: bool) -> Reply {
+        match &self.config.overflow {
+            Some(node) if refused.status == 503 && !redirected => Reply::Elsewhere { node: node.clone() },
+            _ => Reply::Refused(refused),
         }
     }
 
@@ -100,6 +109,7 @@ impl Rooms {
         if join.role == Role::Publisher {
             let entropy = &mut self.entropy;
             let made = publish::answer(&join.offer, &transport, sdp_id, 1, &[], || entropy.draw())?;
+            publish::check_whole(&join.offer, &made.tracks)?;
             let media = MediaState::Publisher {
                 tracks: made.tracks,
                 watches: false,
@@ -188,6 +198,7 @@ impl Rooms {
             id: full_id,
             offer,
             posted,
+            redirected,
             ..
         } = join;
         let first = first_line(&offer);
@@ -217,6 +228,7 @@ impl Rooms {
                 request,
                 answer,
                 deadline,
+                redirected,
             }),
             joining: Some(Joining::new(posted, now)),
             connected: false,
@@ -230,6 +242,7 @@ impl Rooms {
             watch: None,
             renegotiated: Vec::new(),
             seen: true,
+            event_streams: EventStreams::default(),
             state,
         };
         let spec = session.spec(
@@ -245,6 +258,9 @@ impl Rooms {
         self.timers.insert((posted.at + PATIENCE, id));
         let who = session.who();
         self.insert(session, key, effects);
+        if who.role == Role::Subscriber {
+            self.viewers_changed(now, &who.room, effects);
+        }
         effects.push(Effect::Notice(Notice::Joined(who)));
         command(shard, Command::CreateSession(Box::new(spec)), effects);
     }
@@ -288,6 +304,7 @@ impl Rooms {
             joining.answered(now);
         }
         let etag = session.state.etag();
+        let topics = session.topics();
         let key = session.state.key();
         if let Some(key) = key {
             reply_to(
@@ -296,6 +313,7 @@ impl Rooms {
                     answer: starting.answer,
                     key,
                     etag,
+                    topics,
                 },
                 effects,
             );
@@ -318,7 +336,11 @@ impl Rooms {
         if let Some(starting) = session.starting.take() {
             let refused = Refused::later(format!("the data plane refused: {detail}"), NO_SHARD_RETRY)
                 .because("data-plane-refused");
-            reply_to(starting.request, Reply::Refused(refused), effects);
+            let reply = match reason {
+                Refusal::Full | Refusal::Draining => self.turn_away(refused, starting.redirected),
+                _ => Reply::Refused(refused),
+            };
+            reply_to(starting.request, reply, effects);
             self.end(now, id, "refused", Tell::Nobody, effects);
         } else if reason == Refusal::UnknownSession {
             self.end(now, id, "shard-lost", Tell::Nobody, effects);

@@ -35,11 +35,15 @@ impl Rooms {
         if let Some(shard) = self.shards.get_mut(&session.shard) {
             shard.remove_load(session.worker);
         }
-        if let Some(starting) = session.starting {
+        if let Some(starting) = &session.starting {
             self.timers.remove(&(starting.deadline, id));
             let refused = Refused::later("the data plane did not take the session", Duration::from_secs(1))
                 .because("data-plane-silent");
-            reply_to(starting.request, Reply::Refused(refused), effects);
+            reply_to(
+                starting.request,
+                self.turn_away(refused, starting.redirected),
+                effects,
+            );
         }
         if tell == Tell::Shard {
             if let Some(shard) = self.shards.get_mut(&session.shard) {
@@ -53,11 +57,12 @@ impl Rooms {
             role,
             id: full_id.clone(),
         };
-        for track in session.live_tracks.into_values() {
+        for track in session.live_tracks.values().cloned() {
             let who = who.clone();
             effects.push(Effect::Notice(Notice::TrackGone { who, track }));
         }
         let was_live = self.rooms.get_mut(&room_name).is_some_and(|room| room.strike(id));
+        self.end_watch(now, &session, effects);
         let age = now.saturating_duration_since(session.joined);
         effects.push(Effect::Notice(Notice::Left { who, reason, age }));
         if was_live {

@@ -6,6 +6,13 @@ use super::api::{Effect, Refused, Reply, SessionKey};
 use super::{Rooms, command, unknown_session};
 use crate::sdp::Fragment;
 
+/// Whether an `If-Match` names the session's ETag or any (RFC 9110 §13.1.1). RFC 9725 §4.3.3 writes `"*"` in its example, and
+/// so do clients.
+fn names(if_match: &str, etag: &str) -> bool {
+    let mut tags = if_match.split(',').map(str::trim);
+    tags.any(|tag| tag == "*" || tag == "\"*\"" || tag == etag)
+}
+
 impl Rooms {
     pub(super) fn trickle(
         &mut self,
@@ -36,8 +43,8 @@ impl Rooms {
         };
         let remote = session.state.remote();
         let is_same = fragment.ice.as_ref().is_some_and(|ice| ice.ufrag == remote.ufrag);
-        match if_match.map(str::trim) {
-            Some(etag) if etag == "*" || etag == session.state.etag() => {}
+        match if_match {
+            Some(tags) if names(tags, &session.state.etag()) => {}
             Some(_) => {
                 return Err(Refused::new(
                     412,

@@ -12,6 +12,7 @@ use weever_proto::{
 use super::api::{RequestId, SessionKey, ShardId, TrackName, Who};
 use super::trace::Joining;
 use super::viewers::Watch;
+use super::watching::EventStreams;
 use crate::names::{FullId, RoomName};
 use crate::sdp::publish::PublishedTrack;
 use crate::sdp::view::View;
@@ -49,6 +50,8 @@ pub(super) struct Session {
     pub(super) renegotiated: Vec<Command>,
     /// Named in the snapshot that is being received.
     pub(super) seen: bool,
+    /// What its streams of events were told.
+    pub(super) event_streams: EventStreams,
     pub(super) state: State,
 }
 
@@ -56,6 +59,8 @@ pub(super) struct Starting {
     pub(super) request: RequestId,
     pub(super) answer: String,
     pub(super) deadline: Instant,
+    /// Another node sent it here.
+    pub(super) redirected: bool,
 }
 
 /// One at a time.

@@ -11,6 +11,7 @@ use weever_proto::{
 use super::api::{Effect, Notice, Refused, Reply, ShardId};
 use super::session::{MediaState, Negotiation, Session, State};
 use super::tracks::{Traffic, TrafficOfTracks};
+use super::watching::EventStreams;
 use super::{Rooms, ShardInfo, Tell, WorkerInfo, command};
 
 /// How long a lost data plane's sessions wait for it to dial again.
@@ -281,10 +282,16 @@ impl Rooms {
             watch: None,
             renegotiated: Vec::new(),
             seen: true,
+            event_streams: EventStreams::default(),
             state,
         };
         let (room, viewer) = (session.state.room.clone(), session.state.id.clone());
         let is_viewer = session.connected && !session.state.is_publisher();
+        let resumed = Notice::Resumed {
+            who: session.who(),
+            connected: session.connected,
+            age: now.saturating_duration_since(session.joined),
+        };
         self.insert(session, key, effects);
         if self.config.strict_rooms
             && let Some(room) = self.rooms.get_mut(&room)
@@ -296,12 +303,6 @@ impl Rooms {
             // Of another data plane, whose publishers are there already.
             self.viewer_changed(now, &room, &viewer, effects);
         }
-        let resumed = Notice::Resumed {
-            who: session.who(),
-            connected: session.connected,
-            age: now.saturating_duration_since(session.joined),
-        };
-        self.insert(session, key, effects);
         effects.push(Effect::Notice(resumed));
         self.live_tracks_are(id, &snapshot.live_tracks, effects);
     }

@@ -314,6 +314,7 @@ impl Rooms {
                 command(shard, Command::PutRoute(Box::new(route)), effects);
             }
         }
+        self.tell_shown(id, effects);
     }
 
     /// Hands the signalling state to the data plane, for whoever comes after us.

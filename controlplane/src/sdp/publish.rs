@@ -123,6 +123,36 @@ pub fn answer(
     })
 }
 
+/// Who begins to publish gets all that it wants to send taken, or nothing (RFC 9725 §4.4.3): a picture without its sound would
+/// look like a success.
+///
+/// # Errors
+/// [`SdpError::Unservable`] names the m-line that is left, or says that there is none.
+pub fn check_whole(offer: &Description, tracks: &[PublishedTrack]) -> Result<(), SdpError> {
+    let is_left = |section: &Section| {
+        section.media_kind().is_some()
+            && sends(section)
+            && !tracks.iter().any(|track| track.mid == section.mid)
+    };
+    if let Some((n, left)) = offer
+        .sections
+        .iter()
+        .enumerate()
+        .find(|(_, section)| is_left(section))
+    {
+        return Err(SdpError::unservable(format!(
+            "m-line {n} ({}): no codec in common; all of what is offered is taken, or nothing",
+            left.media
+        )));
+    }
+    match tracks.is_empty() && !offer.has_channel() {
+        true => Err(SdpError::unservable(
+            "nothing to send: the offer has no m-line that sends, nor a data channel",
+        )),
+        false => Ok(()),
+    }
+}
+
 fn sends(section: &Section) -> bool {
     !section.rejected && matches!(section.direction, Direction::SendRecv | Direction::SendOnly)
 }
@@ -250,6 +280,7 @@ fn write(
                 lines.transport(&section.mid, setup, transport, candidates);
                 lines.push("a=inactive");
                 lines.push("a=rtcp-mux");
+                lines.push("a=rtcp-mux-only");
                 section
                     .formats
                     .first()
@@ -291,6 +322,7 @@ fn received(
     lines.transport(&section.mid, setup, transport, candidates);
     lines.push("a=recvonly");
     lines.push("a=rtcp-mux");
+    lines.push("a=rtcp-mux-only");
     lines.push("a=rtcp-rsize");
     for format in formats {
         lines.format(format);

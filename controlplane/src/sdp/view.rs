@@ -347,6 +347,15 @@ impl View {
             .collect()
     }
 
+    /// A player's m-lines for pictures: index and mid.
+    pub fn pictures(&self) -> impl Iterator<Item = (usize, &str)> {
+        let is_picture = |line: &Line| matches!(&line.place, Place::Slot(slot) if slot.video);
+        let lines = self.lines.iter().enumerate();
+        lines
+            .filter(move |(_, line)| is_picture(line))
+            .map(|(n, line)| (n, line.mid.as_str()))
+    }
+
     /// What the data plane has to forward, given who is there.
     pub fn routes(&self, session: SessionId, tracks: &[Candidate<'_>]) -> Vec<RouteSpec> {
         let find = |track: u64| tracks.iter().find(|candidate| candidate.track.track == track);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use weever_controlplane::names::{FullId, RoomName};
 use weever_controlplane::rooms::{
     Action, Effect, Entropy, Join, JoinTrace, Notice, Posted, Reply, RequestId, Rooms, RoomsConfig,
-    SessionKey, ShardId,
+    SessionKey, ShardId, StreamId, StreamNews,
 };
 use weever_controlplane::sdp::Description;
 use weever_proto::{
@@ -47,6 +47,8 @@ pub struct Bench {
     pub replies: HashMap<RequestId, Reply>,
     pub notices: Vec<Notice>,
     pub traces: Vec<JoinTrace>,
+    /// What streams of events were told.
+    pub news: Vec<(StreamId, StreamNews)>,
     /// Answers CreateSession.
     pub obliging: bool,
     /// The connection is broken: commands are lost.
@@ -113,6 +115,7 @@ impl Bench {
             replies: HashMap::new(),
             notices: Vec::new(),
             traces: Vec::new(),
+            news: Vec::new(),
             obliging: true,
             deaf: false,
             next: 0,
@@ -129,6 +132,7 @@ impl Bench {
                 Effect::Reply { request, reply } => assert!(self.replies.insert(request, reply).is_none()),
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Traced(trace) => self.traces.push(*trace),
+                Effect::Stream { stream, news } => self.news.push((stream, news)),
                 Effect::Command { .. } if self.deaf => {}
                 Effect::Command { shard, command } => {
                     assert_eq!(shard, self.shard, "a command for a connection that is gone");
@@ -263,6 +267,7 @@ impl Bench {
             offer,
             from: from.map(Into::into),
             posted: self.posted(),
+            redirected: false,
         };
         self.act(Action::Join(Box::new(join)));
         self.replies.remove(&request).unwrap_or(Reply::Trickled)

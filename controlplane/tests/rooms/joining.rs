@@ -124,6 +124,7 @@ fn a_data_plane_that_does_not_answer_is_not_waited_for() {
         offer: Description::parse(&offers::speaker()).unwrap(),
         from: None,
         posted: bench.posted(),
+        redirected: false,
     };
     bench.act(Action::Join(Box::new(join)));
     bench.pass(Duration::from_secs(6));
@@ -144,6 +145,7 @@ fn a_full_data_plane_refuses_for_the_control_plane() {
         offer: Description::parse(&offers::speaker()).unwrap(),
         from: None,
         posted: bench.posted(),
+        redirected: false,
     };
     bench.act(Action::Join(Box::new(join)));
     let session = *bench.held.keys().next().unwrap();
@@ -235,6 +237,7 @@ fn a_room_stays_on_its_worker_until_the_budget_is_used() {
         RoomsConfig {
             strict_rooms: false,
             room_budget: 3,
+            overflow: None,
         },
         3,
     );

@@ -14,3 +14,4 @@ mod storm;
 mod strict;
 mod traces;
 mod viewers;
+mod watching;

@@ -10,6 +10,7 @@ use crate::restart::another_with;
 const STRICT: RoomsConfig = RoomsConfig {
     strict_rooms: true,
     room_budget: 0,
+    overflow: None,
 };
 
 fn status(reply: &Reply) -> u16 {

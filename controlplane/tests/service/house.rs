@@ -42,14 +42,6 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
-    pub fn all(&self, name: &str) -> Vec<&str> {
-        self.headers
-            .iter()
-            .filter(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-            .collect()
-    }
-
     /// The status and the `detail` of a problem.
     pub fn problem(&self) -> (u16, String) {
         assert_eq!(

@@ -211,6 +211,26 @@ const SESSION_CALLS: &[(&str, &[(&str, &str)], &str, u16)] = &[
     ("get", &[], "", 404),
 ];
 
+/// A player's m-line for pictures, behind [`OFFER`].
+const PICTURE: &str = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=recvonly\r\n\
+    a=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n";
+
+/// Calls below a player's URL. Streams that go on are read in `tests/conformance`.
+const PLAYER_CALLS: &[(&str, &str, &[(&str, &str)], &str, u16)] = &[
+    ("options", "events", &[], "", 200),
+    ("post", "events", &[JSON], "[\"active\"]", 201),
+    ("post", "events", &[JSON], "[\"ads\"]", 400),
+    ("post", "events", &[], "[]", 415),
+    ("options", "events/{stream}", &[], "", 200),
+    ("get", "events/{stream}", &[], "", 404),
+    ("delete", "events/{stream}", &[], "", 404),
+    ("options", "layer", &[], "", 200),
+    ("get", "layer", &[], "", 200),
+    ("post", "layer", &[JSON], "{}", 200),
+    ("post", "layer", &[JSON], "{\"rid\":\"hd\"}", 422),
+    ("delete", "layer", &[], "", 200),
+];
+
 #[tokio::test]
 async fn every_documented_operation_answers_as_documented() {
     let house = House::with(&["--stun=stun.example:3478"]).await;
@@ -230,6 +250,21 @@ async fn every_documented_operation_answers_as_documented() {
         document.check(method, "/session/{key}", &answer);
         called.insert(((*method).to_owned(), "/session/{key}".to_owned()));
     }
+    let offer = OFFER.replace("BUNDLE 0", "BUNDLE 0 1") + PICTURE;
+    let player = house.join("/sub/other/tv", &offer).await;
+    let player = player.header("location").unwrap();
+    for (method, below, headers, body, status) in PLAYER_CALLS {
+        let at = format!("{player}/{}", below.replace("{stream}", "0000000000000000"));
+        let answer = house.public(&method.to_uppercase(), &at, headers, body).await;
+        assert_eq!(answer.status, *status, "{method} {at}: {}", answer.body);
+        let path = format!("/session/{{key}}/{below}");
+        document.check(method, &path, &answer);
+        called.insert(((*method).to_owned(), path));
+    }
+    let ended = "/session/00000000000000000000000000000000/events";
+    let answer = house.public("GET", ended, &[], "").await;
+    document.check("get", "/session/{key}/events", &answer);
+    called.insert(("get".to_owned(), "/session/{key}/events".to_owned()));
     for (method, path, real, headers, body, status) in CALLS {
         let is_public = document.0["paths"][path]["servers"].is_array();
         let at = if is_public {

@@ -140,6 +140,7 @@ impl Slot {
         lines.transport(&line.mid, setup, transport, candidates);
         lines.push("a=sendonly");
         lines.push("a=rtcp-mux");
+        lines.push("a=rtcp-mux-only");
         lines.push("a=rtcp-rsize");
         let label = if self.video { "video0" } else { "audio0" };
         lines.line(format_args!("a=msid:{stream_id} {label}"));
