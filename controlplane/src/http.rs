@@ -8,6 +8,7 @@ pub mod listen;
 pub mod measure;
 pub mod names_in_path;
 pub mod openapi;
+pub mod packets;
 pub mod private;
 pub mod problem;
 pub mod rooms;
@@ -122,6 +123,7 @@ fn private_routes() -> Router<App> {
         .merge(private::operations())
         .merge(rooms::routes())
         .merge(events::routes())
+        .merge(packets::routes())
         .merge(openapi::routes())
 }
 

@@ -11,6 +11,7 @@ mod census;
 mod chat;
 mod join;
 mod leave;
+mod packets;
 mod placement;
 mod restart;
 mod session;
@@ -150,6 +151,11 @@ impl Rooms {
                 let reply = self.drain_shard(&name, effects);
                 reply_to(request, reply, effects);
             }
+            Action::Watch { request, session } => {
+                let reply = self.watch_packets(session, effects);
+                reply_to(request, reply, effects);
+            }
+            Action::Unwatch { session } => self.unwatch_packets(session, effects),
             Action::Tick => self.tick(now, effects),
         }
     }
@@ -185,6 +191,8 @@ impl Rooms {
             | Event::TrackLive { session, .. }
             | Event::TrackGone { session, .. }
             | Event::JoinProgress { session, .. } => *session,
+            // For those who look at packets: `crate::windows`.
+            Event::Packets(_) | Event::WatchEnded { .. } => return,
         };
         if let (Event::SessionClosed { .. }, Some(shard)) = (&event, self.shards.get_mut(&shard)) {
             shard.has_closed(id);
@@ -227,6 +235,7 @@ impl Rooms {
             Event::JoinProgress { stage, after_us, .. } => {
                 self.progress(now, id, stage, Duration::from_micros(after_us), effects);
             }
+            Event::Packets(_) | Event::WatchEnded { .. } => {}
         }
     }
 

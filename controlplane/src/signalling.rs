@@ -16,6 +16,7 @@ use crate::rooms::{
     Action, Effect, Entropy, JoinTrace, Notice, Refused, Reply, RequestId, Rooms, RoomsConfig, SessionKey,
     ShardId,
 };
+use crate::windows::Windows;
 
 /// Actions that may wait. When full, senders wait: HTTP clients feel it, media never does.
 const MAILBOX: usize = 4096;
@@ -42,6 +43,7 @@ pub struct Signalling {
     mailbox: mpsc::Sender<Letter>,
     numbers: Arc<AtomicU64>,
     events: Events,
+    windows: Windows,
 }
 
 /// The task has ended: the process is on its way out.
@@ -66,7 +68,13 @@ impl Signalling {
             mailbox,
             numbers: Arc::new(AtomicU64::new(1)),
             events,
+            windows: Windows::default(),
         }
+    }
+
+    /// Those who look at packets. What data planes tell for them doesn't pass the task.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
     }
 
     /// What the rooms have noticed.
