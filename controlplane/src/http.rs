@@ -8,6 +8,7 @@ pub mod listen;
 pub mod measure;
 pub mod names_in_path;
 pub mod openapi;
+pub mod packets;
 pub mod player_events;
 pub mod player_layers;
 pub mod private;
@@ -129,6 +130,7 @@ fn private_routes() -> Router<App> {
         .merge(private::operations())
         .merge(rooms::routes())
         .merge(events::routes())
+        .merge(packets::routes())
         .merge(openapi::routes())
 }
 

@@ -20,6 +20,7 @@ mod start;
 pub mod store;
 pub mod timestamps;
 pub mod traceparent;
+pub mod windows;
 
 pub use config::{Config, PROGRAM, SETTINGS};
 pub use start::{Running, StartError, check, main, run, start};

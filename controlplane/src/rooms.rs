@@ -11,6 +11,7 @@ mod census;
 mod chat;
 mod join;
 mod leave;
+mod packets;
 mod placement;
 mod restart;
 mod session;
@@ -171,6 +172,11 @@ impl Rooms {
                 let reply = self.drain_shard(&name, effects);
                 reply_to(request, reply, effects);
             }
+            Action::Watch { request, session } => {
+                let reply = self.watch_packets(session, effects);
+                reply_to(request, reply, effects);
+            }
+            Action::Unwatch { session } => self.unwatch_packets(session, effects),
             Action::Tick => self.tick(now, effects),
         }
     }
@@ -207,6 +213,8 @@ impl Rooms {
             | Event::TrackLive { session, .. }
             | Event::TrackGone { session, .. }
             | Event::JoinProgress { session, .. } => *session,
+            // For those who look at packets: `crate::windows`.
+            Event::Packets(_) | Event::WatchEnded { .. } => return,
         };
         if let (Event::SessionClosed { .. }, Some(shard)) = (&event, self.shards.get_mut(&shard)) {
             shard.has_closed(id);
@@ -249,6 +257,7 @@ impl Rooms {
             Event::JoinProgress { stage, after_us, .. } => {
                 self.progress(now, id, stage, Duration::from_micros(after_us), effects);
             }
+            Event::Packets(_) | Event::WatchEnded { .. } => {}
         }
     }
 

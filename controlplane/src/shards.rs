@@ -317,7 +317,10 @@ impl Connection {
                 }
             }
             FromShard::Pong(_) => return Ok(()),
-            FromShard::Event(event) => Action::Event { shard, event },
+            FromShard::Event(event) => match self.signalling.windows().take(event) {
+                Some(event) => Action::Event { shard, event },
+                None => return Ok(()),
+            },
             FromShard::Session(session) => Action::Snapshot { shard, session },
             FromShard::SnapshotEnd(_) => Action::SnapshotEnd { shard },
         };

@@ -17,6 +17,7 @@ use crate::rooms::{
     Action, Effect, Entropy, JoinTrace, Notice, Refused, Reply, RequestId, Rooms, RoomsConfig, SessionKey,
     ShardId, StreamId, StreamNews,
 };
+use crate::windows::Windows;
 
 /// Actions that may wait. When full, senders wait: HTTP clients feel it, media never does.
 const MAILBOX: usize = 4096;
@@ -44,6 +45,7 @@ pub struct Signalling {
     numbers: Arc<AtomicU64>,
     events: Events,
     player_events: PlayerEvents,
+    windows: Windows,
 }
 
 /// The task has ended: the process is on its way out.
@@ -71,7 +73,13 @@ impl Signalling {
             numbers: Arc::new(AtomicU64::new(1)),
             events,
             player_events,
+            windows: Windows::default(),
         }
+    }
+
+    /// Those who look at packets. What data planes tell for them doesn't pass the task.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
     }
 
     /// What the rooms have noticed.

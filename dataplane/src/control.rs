@@ -217,6 +217,11 @@ impl Control {
 
     fn take_report(&mut self, link: &mut Link, worker: WorkerId, report: Report) -> Result<(), LinkError> {
         match report {
+            // For who watches now; no snapshot tells of them.
+            Report::Event(Event::Packets(packets)) => match link {
+                Link::Up(connection, Phase::Live) => connection.say_headers(packets),
+                _ => Ok(()),
+            },
             Report::Event(event) => {
                 self.sessions.learn(&event);
                 match link {

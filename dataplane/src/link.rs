@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::codec::{FramedRead, FramedWrite};
-use weever_proto::{FrameError, FromShard, Hello, ShardCodec, ToShard, VERSION, Version};
+use weever_proto::{Event, FrameError, FromShard, Hello, Packets, ShardCodec, ToShard, VERSION, Version};
 
 /// First and longest pause between two attempts; each is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -22,6 +22,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Frames waiting to be written: a snapshot of every session and more. When full, the connection is given up.
 const FRAMES: usize = 65_536;
+/// With so many frames waiting, headers of watched packets don't add to them: 4 MiB at most.
+const HEADERS_UNTIL: usize = 64;
 /// Frames that are put into one write.
 const BATCH: usize = 256;
 
@@ -79,6 +81,16 @@ impl Connection {
             return Ok(());
         }
         self.frames.try_send(frame).map_err(|_| LinkError::Unread)
+    }
+
+    /// Queues headers of watched packets: only their number, when others wait already.
+    pub(crate) fn say_headers(&self, packets: Box<Packets>) -> Result<(), LinkError> {
+        let packets = if self.frames.capacity() < FRAMES - HEADERS_UNTIL {
+            Box::new(packets.thinned())
+        } else {
+            packets
+        };
+        self.say(FromShard::Event(Event::Packets(packets)))
     }
 
     /// Closes after what was said has been written, or after `patience`.

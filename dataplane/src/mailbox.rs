@@ -6,6 +6,7 @@
 //! | media handed over to a worker | [`MEDIA`] | the newest is dropped and counted |
 //! | requests handed over to a worker | [`REQUESTS`] | fatal: that worker has stopped working |
 //! | reports of all workers | [`REPORTS`] | the report is dropped, and the control link starts over with a snapshot |
+//! | headers of watched packets among them | [`HEADERS_UNTIL`] | they are left out and counted |
 
 use std::{
     io,
@@ -25,6 +26,9 @@ const MEDIA: usize = 8192;
 const REQUESTS: usize = 8192;
 /// Events of a room of thousands that comes up at once.
 const REPORTS: usize = 16384;
+
+/// With so many reports waiting, headers of watched packets don't add to them: nobody is to miss an event for them.
+const HEADERS_UNTIL: usize = REPORTS / 8;
 
 /// What the control thread wants of a worker.
 #[derive(Debug)]
@@ -126,6 +130,12 @@ impl Reports {
     }
 
     pub(crate) fn report(&self, worker: WorkerId, report: Report) {
+        let report = match report {
+            Report::Event(Event::Packets(packets)) if self.queue.len() >= HEADERS_UNTIL => {
+                Report::Event(Event::Packets(Box::new(packets.thinned())))
+            }
+            report => report,
+        };
         if self.queue.push((worker, report)).is_err() {
             self.overflowed.store(true, Ordering::Relaxed);
         }
@@ -149,6 +159,8 @@ impl Reports {
 
 #[cfg(test)]
 mod tests {
+    use weever_proto::{PacketKind, PacketRecord, Packets, SessionId};
+
     use super::*;
 
     #[test]
@@ -160,6 +172,42 @@ mod tests {
         assert!(matches!(mailbox.order(Order::Stop), Err(Order::Stop)));
         assert!(mailbox.next_order().is_some());
         assert!(mailbox.order(Order::Stop).is_ok());
+    }
+
+    #[test]
+    fn headers_of_packets_make_way_for_events() {
+        let record = PacketRecord {
+            age_us: 0,
+            sent: true,
+            size: 12,
+            header: vec![0x80; 12],
+            dropped: None,
+            kind: PacketKind::Rtcp,
+        };
+        let packets = Packets {
+            session: SessionId(1),
+            at_unix_us: 0,
+            records: vec![record; 3],
+            left_out: 1,
+        };
+        let reports = Reports::new();
+        let headers = |reports: &Reports| {
+            reports.report(
+                WorkerId(0),
+                Report::Event(Event::Packets(Box::new(packets.clone()))),
+            );
+        };
+        for _ in 0..=HEADERS_UNTIL {
+            headers(&reports);
+        }
+        let taken = || match reports.next() {
+            Some((_, Report::Event(Event::Packets(packets)))) => (packets.records.len(), packets.left_out),
+            other => panic!("{other:?}"),
+        };
+        for _ in 0..HEADERS_UNTIL {
+            assert_eq!(taken(), (3, 1));
+        }
+        assert_eq!(taken(), (0, 4));
     }
 
     #[test]

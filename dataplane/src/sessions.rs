@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use weever_proto::{CloseReason, Command, Event, Refusal, SessionId, SessionSnapshot, WorkerId};
+use weever_proto::{CloseReason, Command, Event, Refusal, SessionId, SessionSnapshot, WatchEnd, WorkerId};
 
 /// What to do with a command.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,7 +91,9 @@ impl Sessions {
             | Command::RemoveRoute { session, .. }
             | Command::SendText { session, .. }
             | Command::SetState { session, .. }
-            | Command::CloseSession { session } => *session,
+            | Command::CloseSession { session }
+            | Command::Watch { session }
+            | Command::Unwatch { session } => *session,
             Command::PutRoute(route) => route.session,
         };
         match self.placed.get(&session) {
@@ -100,6 +102,12 @@ impl Sessions {
                 Verdict::Answer(Event::SessionClosed {
                     session,
                     reason: CloseReason::Requested,
+                })
+            }
+            None if matches!(command, Command::Watch { .. } | Command::Unwatch { .. }) => {
+                Verdict::Answer(Event::WatchEnded {
+                    session,
+                    reason: WatchEnd::UnknownSession,
                 })
             }
             None => refuse(
@@ -303,6 +311,14 @@ mod tests {
             reason: CloseReason::Requested,
         };
         assert_eq!(sessions.dispatch(close(9)), Verdict::Answer(closed));
+        let session = SessionId(9);
+        for command in [Command::Watch { session }, Command::Unwatch { session }] {
+            let unknown = Event::WatchEnded {
+                session,
+                reason: WatchEnd::UnknownSession,
+            };
+            assert_eq!(sessions.dispatch(command), Verdict::Answer(unknown));
+        }
         assert!(sessions.is_empty());
     }
 

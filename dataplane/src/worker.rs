@@ -8,12 +8,12 @@ use std::{
     pin::Pin,
     sync::Arc,
     thread::JoinHandle,
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::{io::unix::AsyncFd, sync::mpsc, time::Sleep};
 use weever_core::{Egress, Path, Worker, WorkerConfig};
-use weever_proto::{WorkerId, limits::MAX_DROP_REASONS};
+use weever_proto::{Event, WorkerId, limits::MAX_DROP_REASONS};
 use weever_uring::{
     AnyOutbound, BoundSockets, Inbound, Io, IoChoice, MediaSocket, OpenError, Outbound, SocketIndex,
 };
@@ -133,6 +133,16 @@ impl Egress for Slots<'_> {
     }
 }
 
+/// The core knows no wall clock: what it noted at `now` gets its date here.
+fn dated(mut event: Event, now: Instant) -> Event {
+    if let Event::Packets(packets) = &mut event {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = since.saturating_sub(now.elapsed()).as_micros();
+        packets.at_unix_us = u64::try_from(at).unwrap_or(u64::MAX);
+    }
+    event
+}
+
 /// What is left to do after a turn.
 #[derive(Debug, PartialEq, Eq)]
 enum Left {
@@ -202,7 +212,7 @@ impl Turn {
         worker.flush(now, &mut egress);
         media.outbound.submit();
         while let Some(event) = worker.poll_event() {
-            reports.report(*id, Report::Event(event));
+            reports.report(*id, Report::Event(dated(event, now)));
         }
         while let Some((to, handover)) = worker.poll_handover() {
             if let Some(mailbox) = mailboxes.get(usize::from(to.0)) {
@@ -232,7 +242,7 @@ impl Turn {
             Order::Snapshot => {
                 // What happened before is part of the snapshot; it must not be read after it as news.
                 while let Some(event) = self.worker.poll_event() {
-                    self.reports.report(self.id, Report::Event(event));
+                    self.reports.report(self.id, Report::Event(dated(event, now)));
                 }
                 self.reports
                     .report(self.id, Report::Snapshot(self.worker.snapshot(now)));

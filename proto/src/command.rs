@@ -69,6 +69,17 @@ pub enum Command {
         /// At most [`crate::limits::MAX_TEXT`] bytes.
         text: String,
     },
+    /// Tell the headers of the session's packets ([`crate::Event::Packets`]) for the next
+    /// [`crate::limits::WATCH_LEASE_SECS`]; the same again renews it. Ends with [`crate::Event::WatchEnded`] or the session.
+    Watch {
+        /// The session.
+        session: SessionId,
+    },
+    /// No longer.
+    Unwatch {
+        /// The session.
+        session: SessionId,
+    },
 }
 
 /// A frame towards the data plane.
@@ -97,7 +108,7 @@ impl Command {
             | Self::CloseSession { .. }
             | Self::Drain => 0,
             Self::SendText { channel, .. } => channel.since(),
-            Self::Broadcast { .. } => 2,
+            Self::Broadcast { .. } | Self::Watch { .. } | Self::Unwatch { .. } => 2,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     ChannelLabel, CloseReason, Codec, Command, DtlsRole, Event, Extension, ExtensionKind, Fingerprint,
     FromShard, Hello, IceCredentials, Invalid, JoinStage, Kind, PayloadMap, PayloadType, Receive, Refusal,
     Role, RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec, ToShard, TrackId, TrackStats, Version,
-    WorkerHello, WorkerId, WorkerStats, limits, wire,
+    WatchEnd, WorkerHello, WorkerId, WorkerStats, limits, wire,
 };
 
 type Result<T> = std::result::Result<T, Invalid>;
@@ -69,6 +69,8 @@ macro_rules! enumeration {
         }
     };
 }
+
+mod packets;
 
 enumeration!(Role, "role", { Publisher, Subscriber });
 enumeration!(DtlsRole, "dtls_role", { Client, Server });
@@ -397,6 +399,8 @@ impl From<Command> for wire::Command {
                 channel: channel.into(),
                 text,
             }),
+            Command::Watch { session } => Body::Watch(wire::Watch { session: session.0 }),
+            Command::Unwatch { session } => Body::Unwatch(wire::Unwatch { session: session.0 }),
         };
         Self { body: Some(body) }
     }
@@ -447,6 +451,12 @@ impl Command {
                 },
                 sessions: sessions("broadcast.sessions", b.sessions, limits::MAX_BROADCAST)?,
                 text: text("broadcast.text", b.text, 0, limits::MAX_TEXT)?,
+            },
+            Body::Watch(w) => Self::Watch {
+                session: SessionId(w.session),
+            },
+            Body::Unwatch(u) => Self::Unwatch {
+                session: SessionId(u.session),
             },
         }))
     }
@@ -622,6 +632,11 @@ impl From<Event> for wire::Event {
                 session: session.0,
                 track: track.0,
             }),
+            Event::Packets(packets) => Body::Packets((*packets).into()),
+            Event::WatchEnded { session, reason } => Body::WatchEnded(wire::WatchEnded {
+                session: session.0,
+                reason: reason.into(),
+            }),
         };
         Self { body: Some(body) }
     }
@@ -691,6 +706,12 @@ impl Event {
             Body::TrackGone(e) => Self::TrackGone {
                 session: SessionId(e.session),
                 track: TrackId(e.track),
+            },
+            Body::Packets(e) => Self::Packets(Box::new(e.try_into()?)),
+            Body::WatchEnded(e) => Self::WatchEnded {
+                session: SessionId(e.session),
+                // A reason that we don't know is none to go on.
+                reason: e.reason.try_into().unwrap_or(WatchEnd::Unwatched),
             },
         }))
     }

@@ -1,6 +1,6 @@
 //! Data plane → control plane.
 
-use crate::{ChannelLabel, Hello, RouteSpec, SessionId, SessionSpec, TrackId, WorkerId};
+use crate::{ChannelLabel, Hello, Packets, RouteSpec, SessionId, SessionSpec, TrackId, WatchEnd, WorkerId};
 
 /// Why a command was not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -145,6 +145,15 @@ pub enum Event {
         /// The track.
         track: TrackId,
     },
+    /// Headers of a session that is watched.
+    Packets(Box<Packets>),
+    /// A session is not watched, or no longer.
+    WatchEnded {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: WatchEnd,
+    },
 }
 
 /// A session as the data plane holds it, for a control plane that has just (re)started.
@@ -260,7 +269,10 @@ impl Event {
             | Self::TrackLive { .. }
             | Self::TrackGone { .. } => 0,
             Self::ChannelOpen { channel, .. } | Self::Text { channel, .. } => channel.since(),
-            Self::ChannelClosed { .. } | Self::JoinProgress { .. } => 2,
+            Self::ChannelClosed { .. }
+            | Self::JoinProgress { .. }
+            | Self::Packets(_)
+            | Self::WatchEnded { .. } => 2,
         }
     }
 }

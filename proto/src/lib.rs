@@ -16,6 +16,7 @@ mod event;
 pub mod frame;
 mod ids;
 pub mod limits;
+mod packets;
 mod session;
 mod shard;
 
@@ -26,6 +27,7 @@ pub use event::{
 };
 pub use frame::{ControlCodec, FrameError, ShardCodec};
 pub use ids::{RouteId, SessionId, TrackId, WorkerId};
+pub use packets::{PacketKind, PacketRecord, Packets, RtpNote, WatchEnd};
 pub use session::{
     ChannelLabel, Codec, DtlsRole, Extension, ExtensionKind, Fingerprint, IceCredentials, Kind, PayloadMap,
     PayloadType, Receive, Role, RouteSpec, SessionSpec,

@@ -44,3 +44,9 @@ pub const MAX_TRACK_STATS: usize = 8192;
 pub const MAX_DELAY_BUCKETS: usize = 32;
 /// Drop reasons that a worker reports.
 pub const MAX_DROP_REASONS: usize = 64;
+/// Headers in one [`crate::Packets`].
+pub const MAX_PACKET_RECORDS: usize = 256;
+/// Bytes of one of them: an Ethernet frame's worth of RTCP.
+pub const MAX_PACKET_HEADER: usize = 1500;
+/// How long a tap lasts that nobody renews, seconds: a control plane that died leaves none running.
+pub const WATCH_LEASE_SECS: u64 = 10;

@@ -20,6 +20,8 @@ pub struct Version {
 /// - 1.1: `draining` in the hello.
 /// - 1.2: kinds that a reader doesn't know are skipped. Chat channels: [`crate::ChannelLabel::Chat`],
 ///   [`crate::Event::ChannelClosed`], [`crate::Command::Broadcast`], `chat_open` in the snapshot. [`crate::Event::JoinProgress`].
+///   Headers of packets: [`crate::Command::Watch`], [`crate::Command::Unwatch`], [`crate::Event::Packets`],
+///   [`crate::Event::WatchEnded`].
 pub const VERSION: Version = Version { major: 1, minor: 2 };
 
 impl Version {

@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use tokio_util::codec::{Decoder, Encoder};
 use weever_proto::{
     ChannelLabel, CloseReason, Codec, Command, ControlCodec, DtlsRole, Event, Extension, ExtensionKind,
-    Fingerprint, FrameError, FromShard, Hello, IceCredentials, JoinStage, Kind, PayloadMap, PayloadType,
-    Receive, Refusal, Role, RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec, ShardCodec, ToShard,
-    TrackId, TrackStats, VERSION, Version, WorkerHello, WorkerId, WorkerStats, limits,
+    Fingerprint, FrameError, FromShard, Hello, IceCredentials, JoinStage, Kind, PacketKind, PacketRecord,
+    Packets, PayloadMap, PayloadType, Receive, Refusal, Role, RouteId, RouteSpec, RtpNote, SessionId,
+    SessionSnapshot, SessionSpec, ShardCodec, ToShard, TrackId, TrackStats, VERSION, Version, WatchEnd,
+    WorkerHello, WorkerId, WorkerStats, limits,
 };
 
 fn hello() -> Hello {
@@ -103,6 +104,34 @@ fn route() -> RouteSpec {
     }
 }
 
+fn packets() -> Packets {
+    let rtp = PacketRecord {
+        age_us: 3,
+        sent: true,
+        size: 40,
+        header: vec![0x80, 0x60],
+        dropped: Some("late".into()),
+        kind: PacketKind::Rtp(RtpNote {
+            track: Some(TrackId(6)),
+            codec: Some(Codec::Vp8),
+            rtx: true,
+            keyframe: true,
+            payload: 20,
+            padding: 2,
+            extensions: vec![Extension {
+                id: 4,
+                kind: ExtensionKind::Mid,
+            }],
+        }),
+    };
+    Packets {
+        session: SessionId(5),
+        at_unix_us: 7,
+        records: vec![rtp],
+        left_out: 2,
+    }
+}
+
 fn to_shard() -> Vec<ToShard> {
     let session = SessionId(5);
     let credentials = spec().local;
@@ -134,6 +163,8 @@ fn to_shard() -> Vec<ToShard> {
         },
         Command::CloseSession { session },
         Command::Drain,
+        Command::Watch { session },
+        Command::Unwatch { session },
     ];
     let mut all = vec![
         ToShard::Welcome(VERSION),
@@ -219,6 +250,11 @@ fn from_shard() -> Vec<FromShard> {
         },
         Event::TrackLive { session, track },
         Event::TrackGone { session, track },
+        Event::Packets(Box::new(packets())),
+        Event::WatchEnded {
+            session,
+            reason: WatchEnd::Expired,
+        },
     ];
     let worker = WorkerStats {
         worker: WorkerId(2),
@@ -313,6 +349,16 @@ fn golden_frames() {
     };
     ShardCodec.encode(FromShard::Event(progress), &mut frame).unwrap();
     assert_eq!(hex(&frame), GOLDEN_PROGRESS);
+    frame.clear();
+    let watch = Command::Watch {
+        session: SessionId(5),
+    };
+    ControlCodec.encode(ToShard::Command(watch), &mut frame).unwrap();
+    assert_eq!(hex(&frame), GOLDEN_WATCH);
+    frame.clear();
+    let packets = Event::Packets(Box::new(packets()));
+    ShardCodec.encode(FromShard::Event(packets), &mut frame).unwrap();
+    assert_eq!(hex(&frame), GOLDEN_PACKETS);
 }
 
 const GOLDEN_HELLO: &str = "000000730a71080110021a0773686172642d302108070605040302012a05302e312e30322b0a077368612d3235361220abababababababababababababababababababababababababababababababab3a2212090a04c000020110fb4112150a1020010db800000000000000000000000110fb41408827";
@@ -320,6 +366,9 @@ const GOLDEN_CREATE: &str = "000000ba1ab7010ab40109444433332222111110031801221e0
 const GOLDEN_ROUTE: &str = "0000004a1a48224609090000000000000011080000000000000019070000000000000020012a0131300138d20940d3094a0a086f106d20012880f7025204080110065a0a616c6963652b6b337839";
 const GOLDEN_CLOSED: &str = "0000000f120d2a0b0905000000000000001003";
 const GOLDEN_PROGRESS: &str = "0000001312116a0f09050000000000000010031887ad4b";
+
+const GOLDEN_WATCH: &str = "0000000d1a0b5a09090500000000000000";
+const GOLDEN_PACKETS: &str = "0000004512435a410905000000000000001107000000000000001a2b080310011828220280602a046c6174653219090600000000000000101018012001281430023a04080410012002";
 
 #[test]
 fn every_message_survives_the_way() {
@@ -442,6 +491,33 @@ fn values_beyond_their_limits_are_refused_by_name() {
         }));
         assert!(said.starts_with(want), "{said:?} should name {want:?}");
     }
+    let from_shard = |alter: fn(&mut Packets)| {
+        let mut packets = packets();
+        alter(&mut packets);
+        let mut wire = BytesMut::new();
+        let event = FromShard::Event(Event::Packets(Box::new(packets)));
+        ShardCodec.encode(event, &mut wire).unwrap();
+        match ControlCodec.decode(&mut wire) {
+            Err(FrameError::Invalid(invalid)) => invalid.field,
+            other => panic!("{other:?}"),
+        }
+    };
+    let many = from_shard(|p| p.records = vec![p.records[0].clone(); limits::MAX_PACKET_RECORDS + 1]);
+    assert_eq!(many, "packets.records");
+    let long = from_shard(|p| p.records[0].header = vec![0; limits::MAX_PACKET_HEADER + 1]);
+    assert_eq!(long, "packet.header");
+}
+
+/// A whole batch of the longest headers is a frame.
+#[test]
+fn the_largest_batch_fits_a_frame() {
+    let mut packets = packets();
+    packets.records[0].header = vec![0; limits::MAX_PACKET_HEADER];
+    packets.records = vec![packets.records[0].clone(); limits::MAX_PACKET_RECORDS];
+    let event = FromShard::Event(Event::Packets(Box::new(packets)));
+    let mut wire = BytesMut::new();
+    ShardCodec.encode(event.clone(), &mut wire).unwrap();
+    assert_eq!(ControlCodec.decode(&mut wire).unwrap(), Some(event));
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use weever_proto::{Command, Event, Hello, Kind, Role, SessionId, SessionSnapshot, TrackStats, WorkerId};
+use weever_proto::{
+    Command, Event, Hello, Kind, Role, SessionId, SessionSnapshot, TrackId, TrackStats, WorkerId,
+};
 
 use super::trace::{JoinTrace, Posted};
 use crate::names::{FullId, RoomName};
@@ -294,6 +296,18 @@ pub enum Action {
         request: RequestId,
         /// Its name.
         name: String,
+    },
+    /// Somebody looks at a session's packets. Holds for [`weever_proto::limits::WATCH_LEASE_SECS`].
+    Watch {
+        /// To be named in the reply.
+        request: RequestId,
+        /// The session.
+        session: SessionId,
+    },
+    /// Nobody does any more.
+    Unwatch {
+        /// The session.
+        session: SessionId,
     },
     /// The time of [`crate::rooms::Rooms::next_tick`] has come.
     Tick,

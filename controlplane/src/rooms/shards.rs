@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use weever_proto::{
-    Command, Fingerprint, Hello, SessionId, SessionSnapshot, TrackId, TrackStats, WorkerHello, WorkerId,
+    Command, Fingerprint, Hello, SessionId, SessionSnapshot, TrackId, TrackStats, Version, WorkerHello,
+    WorkerId,
 };
 
 use super::api::{Effect, Notice, Refused, Reply, ShardId};
@@ -38,6 +39,16 @@ pub(super) struct Shard {
 impl Shard {
     pub(super) fn name(&self) -> &str {
         &self.hello.name
+    }
+
+    /// Of the protocol.
+    pub(super) fn version(&self) -> Version {
+        self.hello.version
+    }
+
+    /// Its connection is lost, or its snapshot isn't complete.
+    pub(super) fn is_away(&self) -> bool {
+        self.lost.is_some() || !self.ready
     }
 
     pub(super) fn fingerprint(&self) -> &Fingerprint {

@@ -57,6 +57,8 @@ pub struct Bench {
     pub drains: usize,
     /// How often it was told to say one thing to many.
     pub broadcasts: usize,
+    /// As often as the data plane was told to watch each.
+    pub watched: Vec<SessionId>,
     next: u64,
 }
 
@@ -121,6 +123,7 @@ impl Bench {
             next: 0,
             drains: 0,
             broadcasts: 0,
+            watched: Vec::new(),
         }
     }
 
@@ -214,6 +217,8 @@ impl Bench {
                 self.held.remove(&session);
             }
             Command::Drain => self.drains += 1,
+            Command::Watch { session } => self.watched.push(session),
+            Command::Unwatch { session } => self.watched.retain(|watched| *watched != session),
         }
     }
 

@@ -7,6 +7,7 @@ mod chat;
 mod joining;
 mod notices;
 mod offers;
+mod packets;
 mod players;
 mod restart;
 mod stage;

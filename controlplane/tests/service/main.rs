@@ -6,6 +6,7 @@ mod events;
 mod house;
 mod openapi;
 mod otlp;
+mod packets;
 mod patience;
 mod private;
 mod public;

@@ -84,7 +84,8 @@ impl Document {
         let schema = &content
             .get(kind)
             .unwrap_or_else(|| panic!("{kind} is not documented: {call}"))["schema"];
-        let body = match kind.ends_with("json") {
+        // Lines of JSON are a text.
+        let body = match kind.ends_with("json") && !kind.ends_with("ndjson") {
             true => serde_json::from_str(&answer.body).unwrap(),
             false => Value::from(answer.body.as_str()),
         };
@@ -99,6 +100,7 @@ type Call<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u
 
 const ROOM: &str = "/rooms/{room}";
 const ONE: &str = "/rooms/{room}/{role}/{id}";
+const PACKETS: &str = "/rooms/{room}/{role}/{id}/packets";
 const PUB: &str = "/pub/{room}/{id}";
 const SUB: &str = "/sub/{room}/{id}";
 
@@ -145,6 +147,31 @@ const CALLS: &[Call<'_>] = &[
     ("post", ROOM, "/rooms/made", &[], "", 201),
     ("post", ROOM, "/rooms/made", &[], "", 409),
     ("get", ROOM, "/rooms/made", &[], "", 200),
+    ("get", PACKETS, "/rooms/r/pub/alice/packets", &[], "", 426),
+    (
+        "get",
+        PACKETS,
+        "/rooms/r/pub/alice/packets?format=json&seconds=1",
+        &[],
+        "",
+        200,
+    ),
+    (
+        "get",
+        PACKETS,
+        "/rooms/r/pub/alice/packets?format=pcapng&seconds=0",
+        &[],
+        "",
+        400,
+    ),
+    (
+        "get",
+        PACKETS,
+        "/rooms/r/pub/nobody/packets?format=pcapng",
+        &[],
+        "",
+        404,
+    ),
     ("delete", ONE, "/rooms/r/sub/carol", &[], "", 200),
     ("delete", ONE, "/rooms/r/sub/carol", &[], "", 404),
     ("delete", ONE, "/rooms/r/chef/carol", &[], "", 400),

@@ -13,7 +13,8 @@ pub struct Path {
 
 /// Takes datagrams. Implemented over send buffers that the kernel reads from, so that a packet is written once.
 pub trait Egress {
-    /// A free buffer of at least [`SLOT`] bytes, or `None` when all are in flight: the caller drops and counts.
+    /// A free buffer of at least [`SLOT`] bytes, the same one until it is sent; or `None` when all are in flight: the caller
+    /// drops and counts.
     fn slot(&mut self) -> Option<&mut [u8]>;
 
     /// Sends the first `len` bytes of the buffer that [`Egress::slot`] gave last, cut into datagrams of `segment` bytes;

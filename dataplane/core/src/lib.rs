@@ -34,6 +34,7 @@ pub mod probe;
 mod receive;
 mod session;
 mod srtp;
+mod tap;
 mod timer;
 mod track;
 mod transport;

@@ -222,6 +222,30 @@ impl Receiver {
         Some((index, packet))
     }
 
+    /// The m-line that a packet belongs to, and whether it is a retransmission, as far as its header tells.
+    pub(crate) fn stream_of(&self, rtp: &RtpView<'_>) -> Option<(&Stream, bool)> {
+        let (ssrc, pt) = (rtp.ssrc(), rtp.pt());
+        let is_rtx = |stream: &Stream| stream.spec.payload_types.iter().any(|p| p.rtx_pt == Some(pt));
+        let mid = rtp.extensions().find_map(|(id, data)| {
+            let kind = self.kinds.get(usize::from(id)).copied().flatten()?;
+            (kind == ExtensionKind::Mid).then_some(data)
+        });
+        let by_ssrc = |stream: &&Stream| {
+            [stream.spec.ssrc, stream.spec.rtx_ssrc].contains(&Some(ssrc))
+                || stream.source.is_some_and(|source| source.ssrc == ssrc)
+        };
+        let by_mid = |stream: &&Stream| mid == Some(stream.spec.mid.as_bytes());
+        let by_pt = |stream: &&Stream| is_rtx(stream) || stream.spec.payload_types.iter().any(|p| p.pt == pt);
+        let streams = || self.streams.iter();
+        let stream = streams().find(by_ssrc).or_else(|| streams().find(by_mid));
+        let stream = stream.or_else(|| {
+            streams()
+                .find(by_pt)
+                .filter(|_| streams().filter(by_pt).count() == 1)
+        })?;
+        Some((stream, is_rtx(stream)))
+    }
+
     /// A sender report in its track's timestamps.
     pub(crate) fn report(&self, feedback: &SenderFeedback) -> Option<(TrackKey, SenderReport)> {
         let stream = self.streams.iter().find(|stream| stream.mid == feedback.mid)?;
@@ -258,6 +282,19 @@ impl Receiver {
         };
         stream.request_keyframe(kind);
         true
+    }
+}
+
+impl Stream {
+    /// The track's number of a packet that came not long ago.
+    pub(crate) fn placed(&self, ssrc: u32, sequence: u16) -> Option<u64> {
+        let source = self.source.filter(|source| source.ssrc == ssrc)?;
+        let newest = source.newest_seq.wrapping_sub(source.seq_offset);
+        // The cast cuts to the 16 bits that came over the wire; half of them lie behind.
+        #[allow(clippy::cast_possible_truncation)]
+        let back = (newest as u16).wrapping_sub(sequence).cast_signed();
+        let index = newest.wrapping_add_signed(-i64::from(back));
+        Some(index.wrapping_add(source.seq_offset))
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(5);
 /// The selected path gives way to any other with valid checks after this long without one.
 const PATH_PATIENCE: Duration = Duration::from_secs(4);
 /// Addresses that one session may hold: one for each interface of the client and its last few rebindings.
-const MAX_PATHS: usize = 4;
+pub(crate) const MAX_PATHS: usize = 4;
 /// Ended streams that are remembered. A player's few come back; those of a conference don't, being random each time.
 const MAX_PARKED: usize = 256;
 /// Messages that wait for a control channel's buffer.

@@ -49,6 +49,14 @@ impl SrtpProfile {
         2 * (key + salt)
     }
 
+    /// Bytes that an RTP packet grows by.
+    pub(crate) const fn rtp_tag(self) -> usize {
+        match self {
+            Self::AeadAes128Gcm | Self::AeadAes256Gcm => GCM_TAG,
+            Self::Aes128CmSha1_80 => HMAC_TAG,
+        }
+    }
+
     pub(crate) fn from_dtls(profile: DtlsSrtpProfile) -> Option<Self> {
         match profile {
             DtlsSrtpProfile::AEAD_AES_128_GCM => Some(Self::AeadAes128Gcm),
@@ -357,8 +365,17 @@ pub struct UnprotectRtcp {
 impl UnprotectRtcp {
     /// From a finished handshake.
     pub fn new(material: &KeyingMaterial) -> Result<Self, SrtpError> {
+        Self::of(material, false)
+    }
+
+    /// Opens what we send ourselves.
+    pub(crate) fn of_ours(material: &KeyingMaterial) -> Result<Self, SrtpError> {
+        Self::of(material, true)
+    }
+
+    fn of(material: &KeyingMaterial, ours: bool) -> Result<Self, SrtpError> {
         Ok(Self {
-            cipher: Cipher::new(material, false, true)?,
+            cipher: Cipher::new(material, ours, true)?,
             replay: ReplayWindow::default(),
         })
     }

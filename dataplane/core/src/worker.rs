@@ -9,6 +9,7 @@ mod fanout;
 mod handshakes;
 mod happenings;
 mod siblings;
+mod taps;
 mod timers;
 
 use std::collections::VecDeque;
@@ -32,6 +33,7 @@ use crate::forward::{Sender, Sent};
 use crate::handover::Handover;
 use crate::load::Load;
 use crate::session::{Media, Session};
+use crate::tap::Taps;
 use crate::timer::TimerWheel;
 use crate::track::{Origin, Track, TrackKey};
 
@@ -72,6 +74,8 @@ pub struct Worker {
     draining: bool,
     load: Load,
     delays: Delays,
+    /// Who is watched.
+    taps: Taps,
     /// Sessions that were not let in.
     refused: u64,
     /// Reused between turns.
@@ -114,6 +118,7 @@ impl Worker {
             draining: false,
             load,
             delays: Delays::default(),
+            taps: Taps::default(),
             refused: 0,
             due: Vec::new(),
             burst: Vec::new(),
@@ -124,14 +129,26 @@ impl Worker {
     pub fn handle_datagram(&mut self, now: Instant, from: Path, datagram: &[u8], egress: &mut impl Egress) {
         self.received.packets += 1;
         self.received.bytes += datagram.len() as u64;
-        if let Err(reason) = self.take_datagram(now, from, datagram, egress) {
+        let taken = if self.taps.is_empty() {
+            self.take_datagram(now, from, datagram, egress)
+        } else {
+            self.take_watched_datagram(now, from, datagram, egress)
+        };
+        if let Err(reason) = taken {
             self.received.drops.count(reason);
         }
     }
 
     /// Carries out a command of the control plane. Answers are events.
     pub fn handle_command(&mut self, now: Instant, command: Command, egress: &mut impl Egress) {
-        self.carry_out(now, command, egress);
+        match command {
+            Command::Watch { session } => self.watch(now, session),
+            Command::Unwatch { session } => self.unwatch(now, session),
+            command if self.taps.is_empty() => self.carry_out(now, command, egress),
+            command => self.watched(now, egress, |worker, egress| {
+                worker.carry_out(now, command, egress)
+            }),
+        }
     }
 
     /// Takes what another worker of the process handed over.
@@ -139,22 +156,32 @@ impl Worker {
         if let Err(reason) = self.take_handover(now, handover) {
             self.received.drops.count(reason);
         }
-        self.request_keyframes(now, egress);
+        if self.taps.is_empty() {
+            self.request_keyframes(now, egress);
+        } else {
+            self.watched(now, egress, |worker, egress| {
+                worker.request_keyframes(now, egress)
+            });
+        }
     }
 
     /// Does what time alone brings about.
     pub fn handle_timeout(&mut self, now: Instant, egress: &mut impl Egress) {
-        self.serve_deadlines(now, egress);
-        self.request_keyframes(now, egress);
+        if self.taps.is_empty() {
+            self.serve(now, egress);
+        } else {
+            self.watched(now, egress, |worker, egress| worker.serve(now, egress));
+        }
     }
 
     /// Sends the bursts that have gathered for long enough, then goes on with some of the handshakes and of the texts for
     /// many that wait.
     pub fn flush(&mut self, now: Instant, egress: &mut impl Egress) {
-        self.forward_due(now, egress);
-        self.shake_hands(now, egress);
-        self.spread(now, egress);
-        self.request_keyframes(now, egress);
+        if self.taps.is_empty() {
+            self.send_due(now, egress);
+        } else {
+            self.watched(now, egress, |worker, egress| worker.send_due(now, egress));
+        }
     }
 
     /// The turn of the loop that began at `began` is over at `ended`.
@@ -176,6 +203,7 @@ impl Worker {
             self.next_burst(),
             self.handshakes.next(),
             self.broadcasts.next(),
+            self.taps.next(),
         ]
         .into_iter()
         .flatten()
@@ -263,6 +291,18 @@ impl Worker {
     /// The counter of one reason.
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.received.drops.get(reason) + self.sent.drops.get(reason)
+    }
+
+    fn serve(&mut self, now: Instant, egress: &mut impl Egress) {
+        self.serve_deadlines(now, egress);
+        self.request_keyframes(now, egress);
+    }
+
+    fn send_due(&mut self, now: Instant, egress: &mut impl Egress) {
+        self.forward_due(now, egress);
+        self.shake_hands(now, egress);
+        self.spread(now, egress);
+        self.request_keyframes(now, egress);
     }
 
     fn session(&mut self, key: SessionKey) -> Option<&mut Session> {

@@ -15,13 +15,13 @@ use crate::{
 };
 
 const TRACK: TrackId = TrackId(77);
-const SOURCE: u32 = 0x1111;
+pub(crate) const SOURCE: u32 = 0x1111;
 const VIEWERS: usize = 6;
 const FRAMES: u64 = 60;
 /// Packets of a frame: enough for a burst that is cut by the kernel.
-const PARTS: u64 = 8;
+pub(crate) const PARTS: u64 = 8;
 
-fn receive() -> Receive {
+pub(crate) fn receive() -> Receive {
     Receive {
         track: TRACK,
         mid: "v".into(),
@@ -76,7 +76,7 @@ fn payload(frame: u64, part: u64) -> Vec<u8> {
     bytes
 }
 
-fn film(peers: &mut [Peer], frames: std::ops::Range<u64>) {
+pub(crate) fn film(peers: &mut [Peer], frames: std::ops::Range<u64>) {
     for frame in frames {
         for part in 0..PARTS {
             let timestamp = u32::try_from(frame * 3000).unwrap();

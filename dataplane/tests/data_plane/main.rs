@@ -10,6 +10,7 @@ mod media;
 mod peer;
 mod played_control_plane;
 mod stun_client;
+mod taps;
 
 /// Longer than any of this takes on the slowest machine.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

@@ -15,6 +15,7 @@ from . import (  # noqa: F401 (they register themselves)
     media_scenarios,
     metrics_scenarios,
     operator_scenarios,
+    packet_scenarios,
     shard_scenarios,
 )
 from .scenario import IOS, SCENARIOS, Report, run_io

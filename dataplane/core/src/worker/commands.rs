@@ -85,6 +85,8 @@ impl Worker {
                 }
             },
             Command::Drain => self.draining = true,
+            // Before the taps are set up: `handle_command`.
+            Command::Watch { .. } | Command::Unwatch { .. } => {}
         }
     }
 

@@ -15,4 +15,5 @@ mod joins;
 mod network;
 mod scenarios;
 mod strangers;
+mod taps;
 mod world;

@@ -3,10 +3,11 @@
 use bytes::BytesMut;
 use tokio_util::codec::Encoder;
 use weever_proto::{
-    ChannelLabel, CloseReason, Codec, Command, ControlCodec, DtlsRole, Event, Extension, ExtensionKind, Fingerprint,
-    FromShard, Hello, IceCredentials, Kind, PayloadMap, PayloadType, Receive, Refusal, Role, RouteId,
-    RouteSpec, SessionId, SessionSnapshot, SessionSpec, ShardCodec, ToShard, TrackId, TrackStats, VERSION,
-    WorkerHello, WorkerId, WorkerStats,
+    ChannelLabel, CloseReason, Codec, Command, ControlCodec, DtlsRole, Event, Extension, ExtensionKind,
+    Fingerprint, FromShard, Hello, IceCredentials, Kind, PacketKind, PacketRecord, Packets, PayloadMap,
+    PayloadType, Receive, Refusal, Role, RouteId, RouteSpec, RtpNote, SessionId, SessionSnapshot,
+    SessionSpec, ShardCodec, ToShard, TrackId, TrackStats, VERSION, WatchEnd, WorkerHello, WorkerId,
+    WorkerStats,
 };
 
 use crate::{Seed, hex};
@@ -101,7 +102,7 @@ fn route() -> RouteSpec {
     }
 }
 
-fn control(messages: impl IntoIterator<Item = ToShard>) -> Vec<u8> {
+pub(crate) fn control(messages: impl IntoIterator<Item = ToShard>) -> Vec<u8> {
     let mut out = BytesMut::new();
     for message in messages {
         ControlCodec.encode(message, &mut out).expect("a small message");
@@ -120,6 +121,33 @@ fn shard(messages: impl IntoIterator<Item = FromShard>) -> Vec<u8> {
 fn cut(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.truncate(bytes.len() - 3);
     bytes
+}
+
+fn packets() -> Packets {
+    let note = RtpNote {
+        track: Some(TRACK),
+        codec: Some(Codec::Vp8),
+        keyframe: true,
+        payload: 1000,
+        extensions: extensions(),
+        ..RtpNote::default()
+    };
+    let record = |kind, header| PacketRecord {
+        age_us: 20_000,
+        sent: true,
+        size: 1040,
+        header,
+        dropped: None,
+        kind,
+    };
+    let rtp = hex("90600001 00000002 000003e8 bede0001 10300000");
+    let rtcp = hex("80c90001 000003e8 81ce0002 00000001 000003e8");
+    Packets {
+        session: SESSION,
+        at_unix_us: 1_800_000_000_000_000,
+        records: vec![record(PacketKind::Rtp(note), rtp), record(PacketKind::Rtcp, rtcp)],
+        left_out: 7,
+    }
 }
 
 /// What a hostile or broken peer sends, whichever side reads it.
@@ -193,6 +221,8 @@ pub(crate) fn to_shard() -> Vec<Seed> {
             command(Command::CloseSession { session: SESSION }),
         ),
         ("drain", command(Command::Drain)),
+        ("watch", command(Command::Watch { session: SESSION })),
+        ("unwatch", command(Command::Unwatch { session: SESSION })),
         (
             "broadcast",
             command(Command::Broadcast {
@@ -310,7 +340,13 @@ pub(crate) fn from_shard() -> Vec<Seed> {
                 reason: CloseReason::PeerClosed,
             }),
         ),
-        ("channel-open", event(Event::ChannelOpen { session: SESSION, channel: ChannelLabel::Control })),
+        (
+            "channel-open",
+            event(Event::ChannelOpen {
+                session: SESSION,
+                channel: ChannelLabel::Control,
+            }),
+        ),
         (
             "text",
             event(Event::Text {
@@ -346,6 +382,14 @@ pub(crate) fn from_shard() -> Vec<Seed> {
             event(Event::TrackGone {
                 session: SESSION,
                 track: TRACK,
+            }),
+        ),
+        ("packets", event(Event::Packets(Box::new(packets())))),
+        (
+            "watch-ended",
+            event(Event::WatchEnded {
+                session: SESSION,
+                reason: WatchEnd::Full,
             }),
         ),
         ("cut-hello", cut(shard([FromShard::Hello(hello.clone())]))),

@@ -1,5 +1,7 @@
 //! Rows of steps: kind, length, bytes. The upper half of the kind names the client.
 
+use weever_proto::{Command, SessionId, ToShard};
+
 use crate::seeds::ipc;
 use crate::{Seed, hex};
 
@@ -74,6 +76,13 @@ pub(crate) fn worker() -> Vec<Seed> {
             .expect("a seed of that name");
         step(COMMAND, &frame)
     };
+    let watch = |session| {
+        let session = SessionId(session);
+        step(
+            COMMAND,
+            &ipc::control([ToShard::Command(Command::Watch { session })]),
+        )
+    };
     let with = |steps: &[Vec<u8>]| [&checks[..], &steps.concat()].concat();
     let to = |n, bytes: &[u8]| step(client(n, DATAGRAM), bytes);
     vec![
@@ -145,6 +154,19 @@ pub(crate) fn worker() -> Vec<Seed> {
                 command("create-session"),
                 command("update-receive"),
                 command("send-text"),
+            ]),
+        ),
+        (
+            "watched",
+            with(&[
+                watch(0),
+                watch(2),
+                to(0, &hello),
+                to(0, &rtp),
+                to(2, &rtcp),
+                step(TIME, &[255; 50]),
+                to(0, &rtcp),
+                watch(9),
             ]),
         ),
         ("empty", vec![]),
