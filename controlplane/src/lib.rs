@@ -21,4 +21,4 @@ pub mod timestamps;
 pub mod traceparent;
 
 pub use config::{Config, PROGRAM, SETTINGS};
-pub use start::{Running, StartError, check, main, run, start};
+pub use start::{End, Running, StartError, check, main, run, start};

@@ -9,12 +9,14 @@ import time
 from . import (  # noqa: F401 (they register themselves)
     browser,
     channel_scenarios,
+    client_scenarios,
     fault_scenarios,
     http_scenarios,
     loadgen_scenarios,
     media_scenarios,
     metrics_scenarios,
     operator_scenarios,
+    restart_scenarios,
     shard_scenarios,
 )
 from .scenario import IOS, SCENARIOS, Report, run_io
