@@ -203,7 +203,7 @@ pub const SETTINGS: &[Setting] = &[
         "drain-timeout",
         "SECONDS",
         Some("60"),
-        "How long /preStop waits for the last session to leave.",
+        "How long a drain (/preStop, SIGTERM) waits for the last session to leave.",
     ),
     clusters("redis"),
     clusters("nats"),
@@ -228,7 +228,8 @@ pub const SETTINGS: &[Setting] = &[
 pub const PROGRAM: Program<'_> = Program {
     name: "weever-controlplane",
     version: env!("CARGO_PKG_VERSION"),
-    about: "Weever's control plane: HTTP signalling, rooms, tokens, metrics, the demo site.",
+    about: "Weever's control plane: HTTP signalling, rooms, tokens, metrics, the demo site. SIGTERM hands over: sessions live \
+            on in the data planes, for the next control plane.",
     examples: &[
         (
             "weever-controlplane",

@@ -23,4 +23,4 @@ pub mod traceparent;
 pub mod windows;
 
 pub use config::{Config, PROGRAM, SETTINGS};
-pub use start::{Running, StartError, check, main, run, start};
+pub use start::{End, Running, StartError, check, main, run, start};

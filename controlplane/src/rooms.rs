@@ -190,6 +190,11 @@ impl Rooms {
         session.into_iter().chain(shard).chain(others).min()
     }
 
+    /// Whether a data plane is there and every one that is has told what it holds.
+    pub fn knows_who_is_there(&self) -> bool {
+        !self.shards.is_empty() && self.shards.values().all(Shard::is_ready)
+    }
+
     /// Whether somebody could be let in now.
     pub fn is_ready(&self) -> bool {
         !self.draining && self.shards.values().any(Shard::takes_sessions)

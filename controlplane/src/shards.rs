@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::codec::Framed;
 use weever_proto::{ControlCodec, FrameError, FromShard, Hello, ToShard, VERSION, Version};
 
@@ -29,6 +29,8 @@ const WRITE: Duration = Duration::from_secs(5);
 const BATCH: usize = 256;
 /// Connections at once; a machine has fewer cores.
 const MAX_SHARDS: usize = 1024;
+/// For the last commands to be written when the control plane ends.
+const LAST_COMMANDS: Duration = Duration::from_secs(2);
 
 /// Why the control socket can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -91,31 +93,55 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
 /// Names in use, so that no two data planes have the same.
 type Names = Arc<Mutex<HashSet<String>>>;
 
-/// Takes connections for ever.
-pub async fn serve(listener: UnixListener, signalling: Signalling, metrics: Arc<Metrics>) {
+/// Takes connections until told to end; then those that there are end when their last command has been written.
+pub async fn serve(
+    listener: UnixListener,
+    signalling: Signalling,
+    metrics: Arc<Metrics>,
+    mut end: watch::Receiver<bool>,
+) {
     let names = Names::default();
-    let room = Arc::new(tokio::sync::Semaphore::new(MAX_SHARDS));
+    let room = Arc::new(Semaphore::new(MAX_SHARDS));
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else {
-            return;
+        let accepted = tokio::select! {
+            _ = end.wait_for(|end| *end) => break,
+            accepted = accept(&listener, &room) => accepted,
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "control socket: accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
+        let Some((stream, permit)) = accepted else {
+            return;
         };
         let connection = Connection {
             signalling: signalling.clone(),
             metrics: metrics.clone(),
             names: names.clone(),
+            end: end.clone(),
         };
         tokio::spawn(async move {
             connection.serve(stream).await;
             drop(permit);
         });
+    }
+    drop(listener);
+    // Fails when there is nobody left to let go.
+    let _ = signalling.let_go_of_shards().await;
+    let all = u32::try_from(MAX_SHARDS).unwrap_or(u32::MAX);
+    // Who doesn't read by then will tell the next control plane what it has, and be told anew.
+    let _ = tokio::time::timeout(LAST_COMMANDS, room.acquire_many(all)).await;
+}
+
+async fn accept(
+    listener: &UnixListener,
+    room: &Arc<Semaphore>,
+) -> Option<(UnixStream, OwnedSemaphorePermit)> {
+    let permit = room.clone().acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return Some((stream, permit)),
+            Err(error) => {
+                tracing::warn!(%error, "control socket: accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 }
 
@@ -136,6 +162,8 @@ enum Ended {
     Silent,
     #[error("it took no commands")]
     Hung,
+    #[error("this control plane ends")]
+    LetGo,
     #[error("it introduced itself twice")]
     HelloAgain,
 }
@@ -161,6 +189,8 @@ struct Connection {
     signalling: Signalling,
     metrics: Arc<Metrics>,
     names: Names,
+    /// Whether the control plane is ending.
+    end: watch::Receiver<bool>,
 }
 
 impl Connection {
@@ -191,6 +221,7 @@ impl Connection {
             match reason {
                 // How an orderly end looks. What was lost by another is told with its sessions.
                 Ended::Closed => tracing::info!(name, "a data plane closed its connection"),
+                Ended::LetGo => tracing::info!(name, "a data plane was told everything"),
                 reason => tracing::warn!(name, %reason, "a data plane's connection was closed"),
             }
             // Fails only when the process is ending.
@@ -274,7 +305,9 @@ impl Connection {
                     }
                 },
                 command = commands.recv() => {
-                    let Some(command) = command else { return Ended::Hung };
+                    let Some(command) = command else {
+                        return if *self.end.borrow() { Ended::LetGo } else { Ended::Hung };
+                    };
                     // One flush for all that wait.
                     let waiting = std::iter::from_fn(|| commands.try_recv().ok()).take(BATCH);
                     let all = std::iter::once(command).chain(waiting);

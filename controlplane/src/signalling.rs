@@ -36,6 +36,7 @@ enum Letter {
     Request(RequestId, Action, oneshot::Sender<Reply>),
     ShardUp(ShardId, Box<weever_proto::Hello>, mpsc::Sender<ToShard>),
     Ask(Question),
+    LetGo,
 }
 
 /// The way to the signalling task.
@@ -126,6 +127,11 @@ impl Signalling {
         let _ = self
             .mailbox
             .try_send(Letter::Act(Action::Unwatch { request, key, stream }));
+    }
+
+    /// From now on no data plane is told anything: their queues end behind what is in them.
+    pub async fn let_go_of_shards(&self) -> Result<(), Stopped> {
+        self.mailbox.send(Letter::LetGo).await.map_err(|_| Stopped)
     }
 
     /// Makes a request of the rooms and waits for the reply.
@@ -221,6 +227,7 @@ impl Task {
                 self.act(Action::ShardUp { shard, hello });
             }
             Letter::Ask(question) => question(&self.rooms),
+            Letter::LetGo => self.shards.clear(),
         }
     }
 

@@ -59,7 +59,7 @@ pub fn main(args: &[String]) -> ExitCode {
     }
     log_to_stderr(&config.log, config.log_format);
     match run(config) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
@@ -77,27 +77,43 @@ pub fn check(resolved: &Resolved) -> Result<(), Stop> {
     take.finish()
 }
 
+/// How a control plane came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// `/preStop` was asked for: the sessions have left, or the drain timeout is over.
+    Drained,
+    /// SIGTERM or SIGINT. Sessions live on in their data planes, for the next control plane to take over.
+    HandedOver,
+}
+
 /// Serves until SIGTERM, SIGINT or the end of a drain.
 ///
 /// # Errors
 /// It could not start.
-pub fn run(config: Config) -> Result<(), StartError> {
+pub fn run(config: Config) -> Result<End, StartError> {
     descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let running = start(config).await?;
+        let mut running = start(config).await?;
         let mut stopped = running.stop.subscribe();
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("SIGINT"),
+        let end = tokio::select! {
+            _ = terminate.recv() => {
+                tracing::info!("SIGTERM: handing over; sessions live on in their data planes");
+                End::HandedOver
+            }
+            _ = interrupt.recv() => {
+                tracing::info!("SIGINT");
+                End::HandedOver
+            }
             _ = stopped.wait_for(|stop| *stop) => {
                 tracing::info!("drained");
+                End::Drained
             }
-        }
+        };
         running.finish().await;
-        Ok(())
+        Ok(end)
     })
 }
 
@@ -113,6 +129,7 @@ pub struct Running {
     pub signalling: Signalling,
     stop: watch::Sender<bool>,
     servers: [JoinHandle<()>; 2],
+    let_go: watch::Sender<bool>,
     data_planes: JoinHandle<()>,
 }
 
@@ -131,14 +148,16 @@ impl Running {
         self.stop.send_replace(true);
     }
 
-    /// Ends, and lets requests that are under way be answered (two seconds at most).
-    pub async fn finish(self) {
+    /// Ends, and lets requests that are under way be answered (two seconds at most), and what was decided be told to the
+    /// data planes (two more). Afterwards it serves nobody.
+    pub async fn finish(&mut self) {
         self.refuse_connections();
-        for server in self.servers {
+        for server in &mut self.servers {
             // It neither panics nor is cancelled.
             let _ = server.await;
         }
-        self.data_planes.abort();
+        self.let_go.send_replace(true);
+        let _ = (&mut self.data_planes).await;
         let _ = std::fs::remove_file(&self.control_socket);
     }
 }
@@ -179,7 +198,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tokio::spawn(webhook.map_err(StartError::Webhook)?.run(events.from_the_start()));
     }
     let signalling = Signalling::start(rooms, metrics.clone(), events, otlp);
-    let data_planes = tokio::spawn(shards::serve(control, signalling.clone(), metrics.clone()));
+    let (let_go, end) = watch::channel(false);
+    let data_planes = tokio::spawn(shards::serve(control, signalling.clone(), metrics.clone(), end));
 
     let (stop, stopped) = watch::channel(false);
     let config = Arc::new(config);
@@ -226,6 +246,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         signalling,
         stop,
         servers,
+        let_go,
         data_planes,
     })
 }

@@ -3,9 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
-    future::Future,
     path::PathBuf,
-    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -22,8 +20,8 @@ use weever_proto::{
 use weever_uring::Io;
 
 use crate::{
-    RunError,
-    link::{Connection, LinkError, PATIENCE, dial},
+    Ask, RunError,
+    link::{Connection, LinkError, PATIENCE, dial, redial},
     mailbox::{Mailbox, Order, Report, Reports},
     sessions::{Sessions, Verdict},
     worker::WorkerError,
@@ -54,6 +52,9 @@ pub(crate) struct Control {
     pub(crate) sessions: Sessions,
     pub(crate) texts: Texts,
     pub(crate) stats: Stats,
+    pub(crate) drain_timeout: Duration,
+    /// When a drain that was asked for from outside ends, whoever is left.
+    pub(crate) drained_by: Option<Instant>,
 }
 
 /// Where the conversation stands.
@@ -100,13 +101,12 @@ impl Link {
 }
 
 impl Control {
-    /// Until `stop`, or drained, or a worker died.
-    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let mut stop = std::pin::pin!(stop);
+    /// Until asked to end, or drained, or a worker died.
+    pub(crate) async fn run(mut self, mut asked: mpsc::Receiver<Ask>) -> Result<(), RunError> {
         let mut link = self.dial();
         let mut tick = tokio::time::interval(STATS_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let result = self.talk(&mut link, &mut tick, stop.as_mut()).await;
+        let result = self.talk(&mut link, &mut tick, &mut asked).await;
         if result.is_ok() {
             self.say_goodbye(&mut link).await;
         }
@@ -126,7 +126,7 @@ impl Control {
         &mut self,
         link: &mut Link,
         tick: &mut Interval,
-        mut stop: Pin<&mut impl Future<Output = ()>>,
+        asked: &mut mpsc::Receiver<Ask>,
     ) -> Result<(), RunError> {
         loop {
             if self.sessions.is_draining() && self.sessions.is_empty() {
@@ -134,8 +134,19 @@ impl Control {
                 return Ok(());
             }
             let reports = Arc::clone(&self.reports);
+            let drained_by = self.drained_by;
             let outcome = tokio::select! {
-                () = &mut stop => return Ok(()),
+                ask = asked.recv() => match ask {
+                    Some(Ask::Drain) => {
+                        self.drain(link).await?;
+                        Ok(())
+                    }
+                    Some(Ask::End) | None => return Ok(()),
+                },
+                () = until(drained_by) => {
+                    tracing::warn!(sessions = self.sessions.ids().len(), "drain timeout: ending with sessions left");
+                    return Ok(());
+                }
                 Some((worker, life)) = self.lives.recv() => {
                     self.running -= 1;
                     let source = life.err().unwrap_or(WorkerError::Panicked);
@@ -150,6 +161,42 @@ impl Control {
                 *link = self.dial();
             }
         }
+    }
+
+    /// The control plane is to know. A hello says it to one of any version, so this dials again, as after a lost link.
+    async fn drain(&mut self, link: &mut Link) -> Result<(), RunError> {
+        self.drained_by = Some(Instant::now() + self.drain_timeout);
+        if self.sessions.is_draining() {
+            return Ok(());
+        }
+        let verdict = self.sessions.dispatch(Command::Drain);
+        self.obey(verdict).await?;
+        // What was said last is to arrive, and the name to be free again, before it is said anew.
+        let again = Link::Dialling(tokio::spawn(redial(self.socket.clone(), self.hello.clone())));
+        match std::mem::replace(link, again) {
+            Link::Up(connection, _) => connection.finish(GOODBYE).await,
+            Link::Dialling(dialling) => dialling.abort(),
+        }
+        Ok(())
+    }
+
+    /// What a command comes to; an event is the answer to who commanded.
+    async fn obey(&mut self, verdict: Verdict) -> Result<Option<Event>, RunError> {
+        match verdict {
+            Verdict::Answer(event) => return Ok(Some(event)),
+            Verdict::To(worker, command) => self.order(worker, Order::Command(command)).await?,
+            Verdict::ToEach(parts) => {
+                for (worker, command) in parts {
+                    self.order(worker, Order::Command(command)).await?;
+                }
+            }
+            Verdict::ToAll(command) => {
+                // The next control plane is to know as well.
+                self.hello.draining = self.sessions.is_draining();
+                self.order_all(|| Order::Command(command.clone())).await?;
+            }
+        }
+        Ok(None)
     }
 
     /// The inner error loses the link, the outer one the process.
@@ -169,21 +216,13 @@ impl Control {
         };
         match frame {
             ToShard::Ping(number) => Ok(connection.say(FromShard::Pong(number))),
-            ToShard::Command(command) => match self.sessions.dispatch(command) {
-                Verdict::Answer(event) => Ok(connection.say(FromShard::Event(event))),
-                Verdict::To(worker, command) => self.order(worker, Order::Command(command)).await.map(Ok),
-                Verdict::ToEach(parts) => {
-                    for (worker, command) in parts {
-                        self.order(worker, Order::Command(command)).await?;
-                    }
-                    Ok(Ok(()))
+            ToShard::Command(command) => {
+                let verdict = self.sessions.dispatch(command);
+                match (self.obey(verdict).await?, link) {
+                    (Some(event), Link::Up(connection, _)) => Ok(connection.say(FromShard::Event(event))),
+                    _ => Ok(Ok(())),
                 }
-                Verdict::ToAll(command) => {
-                    // The next control plane is to know as well.
-                    self.hello.draining = self.sessions.is_draining();
-                    self.order_all(|| Order::Command(command.clone())).await.map(Ok)
-                }
-            },
+            }
             ToShard::Refused(reason) => Ok(Err(LinkError::Refused(reason))),
             ToShard::Welcome(_) => Ok(Err(LinkError::OutOfTurn)),
         }
@@ -337,6 +376,14 @@ impl Control {
         if !matches!(timeout(GOODBYE, stopped).await, Ok(Ok(()))) {
             tracing::warn!("not every worker stopped in time");
         }
+    }
+}
+
+/// Completes at a moment, if there is one.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,7 @@
 //! executor that there is, too.
 
 mod addresses;
+mod ask;
 mod control;
 mod link;
 mod mailbox;
@@ -14,16 +15,14 @@ mod settings;
 mod start;
 mod worker;
 
-use std::future::Future;
-
-use tokio::signal::unix::{SignalKind, signal};
-
+pub use ask::Ask;
 pub use program::{check, main};
 pub use settings::{Invocation, PROGRAM, SETTINGS, Settings};
 pub use start::{RunError, serve};
 pub use worker::WorkerError;
 
-/// Serves until SIGTERM or SIGINT, or until drained.
+/// Serves until SIGINT, or until drained: SIGTERM drains as the control plane's command does, but no longer than
+/// `drain_timeout`; a second SIGTERM ends at once.
 ///
 /// # Errors
 /// It could not start, or a worker died: the process should end, and be started again.
@@ -33,17 +32,7 @@ pub fn run(settings: &Settings) -> Result<(), RunError> {
         .build()
         .map_err(RunError::Runtime)?;
     runtime.block_on(async {
-        let stop = asked_to_stop().map_err(RunError::Runtime)?;
-        serve(settings, stop).await
-    })
-}
-
-fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("SIGINT"),
-        }
+        let asked = ask::by_signals().map_err(RunError::Runtime)?;
+        serve(settings, asked).await
     })
 }

@@ -124,6 +124,12 @@ pub(crate) async fn dial(path: PathBuf, hello: Hello) -> Connection {
     }
 }
 
+/// The same in place of a connection that was just closed: a control plane that has not noticed yet would refuse the name.
+pub(crate) async fn redial(path: PathBuf, hello: Hello) -> Connection {
+    sleep(PAUSE_MIN).await;
+    dial(path, hello).await
+}
+
 async fn attempt(path: &PathBuf, hello: &Hello) -> Result<Connection, LinkError> {
     let stream = UnixStream::connect(path).await.map_err(LinkError::Connect)?;
     let (reader, writer) = stream.into_split();

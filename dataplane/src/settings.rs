@@ -28,6 +28,8 @@ pub struct Settings {
     pub max_sessions: u32,
     /// How long a packet may wait for others of its frame when the core is busy; at most 50 ms.
     pub egress_window_max: Duration,
+    /// How long SIGTERM waits for the last session to leave.
+    pub drain_timeout: Duration,
 }
 
 /// A program's settings and what else its command line says.
@@ -60,6 +62,9 @@ const fn setting(
 
 /// More would be heard as a delay of its own.
 const MAX_EGRESS_WINDOW_MS: u64 = 50;
+
+/// A day: whoever is still there is not going to leave.
+const MAX_DRAIN_SECONDS: u64 = 24 * 60 * 60;
 
 const MEDIA: &str = "Media";
 const PROCESS: &str = "Process";
@@ -131,6 +136,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         PROCESS,
+        "drain-timeout",
+        "SECONDS",
+        Some("60"),
+        "How long SIGTERM waits for the last session to leave; a second SIGTERM ends at once.",
+    ),
+    setting(
+        PROCESS,
         "log",
         "FILTER",
         Some("info"),
@@ -143,7 +155,8 @@ pub const SETTINGS: &[Setting] = &[
 pub const PROGRAM: Program<'_> = Program {
     name: "weever-dataplane",
     version: env!("CARGO_PKG_VERSION"),
-    about: "Weever's data plane: forwards the media of sessions that its control plane opens.",
+    about: "Weever's data plane: forwards the media of sessions that its control plane opens. SIGTERM drains it: it ends with \
+            its last session.",
     examples: &[
         (
             "weever-dataplane",
@@ -198,6 +211,10 @@ impl Settings {
             egress_window_max: take.parse_with("egress-window-max", |text| match text.parse() {
                 Ok(ms @ 0..=MAX_EGRESS_WINDOW_MS) => Ok(Duration::from_millis(ms)),
                 _ => Err(format!("0 to {MAX_EGRESS_WINDOW_MS} milliseconds")),
+            }),
+            drain_timeout: take.parse_with("drain-timeout", |text| match text.parse() {
+                Ok(seconds @ 0..=MAX_DRAIN_SECONDS) => Ok(Duration::from_secs(seconds)),
+                _ => Err(format!("0 to {MAX_DRAIN_SECONDS} seconds")),
             }),
         };
         if settings.udp_host.iter().any(IpAddr::is_unspecified) {
@@ -271,6 +288,7 @@ mod tests {
             ("dataplane", 20_000)
         );
         assert_eq!(settings.egress_window_max, Duration::from_millis(5));
+        assert_eq!(settings.drain_timeout, Duration::from_secs(60));
         assert!(settings.udp_host.is_empty() && settings.public_ip.is_empty());
         assert_eq!(log, "info");
     }
@@ -297,6 +315,7 @@ mod tests {
             "--udp-port=70000",
             "--workers=0",
             "--io=dpdk",
+            "--drain-timeout=-1",
             "--udp-host=here",
             &long,
             "--port",
@@ -310,6 +329,7 @@ mod tests {
         assert_eq!(
             keys,
             [
+                "--drain-timeout",
                 "--io",
                 "--log",
                 "--name",

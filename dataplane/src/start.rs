@@ -1,7 +1,6 @@
 //! From settings to running threads.
 
 use std::{
-    future::Future,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -16,7 +15,7 @@ use weever_proto::{
 use weever_uring::{BindError, BoundSockets};
 
 use crate::{
-    Settings, WorkerError,
+    Ask, Settings, WorkerError,
     addresses::{candidates, local_addresses},
     control::{Control, Stats, Texts},
     mailbox::{Mailbox, Reports},
@@ -56,11 +55,11 @@ pub enum RunError {
     Stuck { worker: WorkerId },
 }
 
-/// Serves until `stop` completes, or until drained.
+/// Serves until asked to end, or until drained. Nobody being left who could ask is as good as [`Ask::End`].
 ///
 /// # Errors
 /// As [`crate::run`].
-pub async fn serve(settings: &Settings, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+pub async fn serve(settings: &Settings, asked: mpsc::Receiver<Ask>) -> Result<(), RunError> {
     let cpus = weever_uring::available_cpus();
     let count = settings
         .workers
@@ -122,8 +121,10 @@ pub async fn serve(settings: &Settings, stop: impl Future<Output = ()>) -> Resul
         sessions: Sessions::new(count, settings.max_sessions as usize),
         texts: Texts::default(),
         stats: Stats::default(),
+        drain_timeout: settings.drain_timeout,
+        drained_by: None,
     };
-    control.run(stop).await
+    control.run(asked).await
 }
 
 fn hello(settings: &Settings, sockets: &[BoundSockets], identity: &Identity) -> Result<Hello, RunError> {
@@ -215,6 +216,7 @@ mod tests {
             io: IoChoice::Syscalls,
             max_sessions: 10,
             egress_window_max: std::time::Duration::from_millis(5),
+            drain_timeout: std::time::Duration::from_secs(60),
         }
     }
 

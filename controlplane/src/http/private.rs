@@ -24,6 +24,8 @@ use crate::store::MAX_TOKEN;
 const MAX_BODY: usize = 16 * 1024;
 /// How often a drain looks whether everybody has left.
 const DRAIN_LOOK: Duration = Duration::from_millis(200);
+/// How long a drain waits for a data plane that may hold sessions: after its start a control plane knows of none yet.
+const DIALLING: Duration = Duration::from_secs(5);
 
 /// `/create` and `/list`: also public with `--debug`.
 pub fn tokens_and_lists() -> Router<App> {
@@ -147,11 +149,15 @@ async fn pre_stop(State(app): State<App>) -> Answer {
 }
 
 async fn drain(app: App) {
-    let end = Instant::now() + app.config.drain_timeout;
-    while Instant::now() < end {
-        match app.signalling.ask(crate::rooms::Rooms::session_count).await {
-            Ok(0) | Err(_) => break,
+    let begin = Instant::now();
+    while begin.elapsed() < app.config.drain_timeout {
+        let left = app
+            .signalling
+            .ask(|rooms| (rooms.session_count(), rooms.knows_who_is_there()));
+        match left.await {
+            Ok((0, knows)) if knows || begin.elapsed() >= DIALLING => break,
             Ok(_) => tokio::time::sleep(DRAIN_LOOK).await,
+            Err(_) => break,
         }
     }
     app.stop.send_replace(true);

@@ -72,6 +72,11 @@ impl Shard {
         self.ready && !self.draining && self.lost.is_none() && self.sessions() < max
     }
 
+    /// It has told which sessions it holds.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         self.draining
     }

@@ -88,6 +88,17 @@ impl Format {
         }
     }
 
+    /// The same, but for H.264 in packetization mode 1 to one who names no mode. By RFC 6184 §8.1 that means mode 0; but who
+    /// can take mode 0 alone says so, while GStreamer's players name none and take any.
+    pub fn fits_loosely(&self, other: &Self) -> bool {
+        self.fits(other)
+            || self.codec() == Some(Codec::H264)
+                && self.parameter("packetization-mode") == Some("1")
+                && other.codec() == self.codec()
+                && other.parameter("packetization-mode").is_none()
+                && h264_profile(self) == h264_profile(other)
+    }
+
     /// Same codec and same parameters: may share a payload type within a BUNDLE group (RFC 8843 §10.1.2).
     pub fn is_same(&self, other: &Self) -> bool {
         self.codec().is_some()
@@ -213,6 +224,12 @@ mod tests {
             !baseline.fits(&h264("profile-level-id=42e01f")),
             "packetization mode 0"
         );
+        assert!(
+            baseline.fits_loosely(&h264("profile-level-id=42e01f")),
+            "no mode named"
+        );
+        assert!(!baseline.fits_loosely(&h264("packetization-mode=0;profile-level-id=42e01f")));
+        assert!(!baseline.fits_loosely(&h264("profile-level-id=640c1f")));
         assert!(
             h264("profile-level-id=42001f").fits(&baseline),
             "single NAL units"

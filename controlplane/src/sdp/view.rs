@@ -8,7 +8,7 @@ mod stream;
 use serde::{Deserialize, Serialize};
 use weever_proto::{Kind, RouteSpec, SessionId};
 
-use self::payload_types::{Assigned, PayloadTypes};
+use self::payload_types::PayloadTypes;
 pub use self::shown::Shown;
 pub use self::slot::Slot;
 pub use self::stream::Draw;
@@ -382,8 +382,14 @@ impl View {
     /// Puts first in each slot the codec that it will show: simple players look no further.
     pub fn prefer(&mut self, tracks: &[Candidate<'_>]) {
         for (slot, choice) in self.slots_for(tracks) {
-            let fits = |assigned: &Assigned| choice.is_some_and(|c| c.track.format.fits(&assigned.format));
-            if let Some(at) = slot.formats.iter().position(fits) {
+            let fitting = choice
+                .and_then(|c| slot.fitting(&c.track.format))
+                .map(|mine| mine.format.pt);
+            if let Some(at) = slot
+                .formats
+                .iter()
+                .position(|mine| Some(mine.format.pt) == fitting)
+            {
                 slot.formats[..=at].rotate_right(1);
             }
         }

@@ -218,21 +218,34 @@ fn players_get_what_they_can_decode() {
         ("pion", client!("pion-player"), ["0", "1"]),
         ("gstreamer", client!("gstreamer-player"), ["video1", "audio0"]),
         ("simple", client!("simple-whep-client"), ["video1", "audio0"]),
+        ("whepclientsrc", client!("whepclientsrc"), ["video0", "audio1"]),
     ];
     let publishers = [
         (
             "chrome",
             client!("chrome-publisher"),
-            "chrome aiortc pion gstreamer simple",
+            "chrome aiortc pion gstreamer simple whepclientsrc",
         ),
         ("safari", client!("safari-publisher"), "chrome"),
-        ("obs", client!("obs"), "chrome aiortc pion"),
-        ("ffmpeg", client!("ffmpeg"), "chrome aiortc pion"),
-        ("gstreamer", client!("gstreamer-publisher"), "chrome aiortc pion"),
+        (
+            "obs",
+            client!("obs"),
+            "chrome aiortc pion gstreamer whepclientsrc",
+        ),
+        (
+            "ffmpeg",
+            client!("ffmpeg"),
+            "chrome aiortc pion gstreamer whepclientsrc",
+        ),
+        (
+            "gstreamer",
+            client!("gstreamer-publisher"),
+            "chrome aiortc pion gstreamer whepclientsrc",
+        ),
         (
             "pion",
             client!("pion-publisher"),
-            "chrome aiortc pion gstreamer simple",
+            "chrome aiortc pion gstreamer simple whepclientsrc",
         ),
     ];
     for (player, text, [video, audio]) in &players {

@@ -3,7 +3,9 @@
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod events;
+mod hand_over;
 mod house;
+mod older;
 mod openapi;
 mod otlp;
 mod packets;

@@ -1,8 +1,5 @@
 use futures::{SinkExt, StreamExt};
-use tokio::{
-    net::{UnixListener, UnixStream},
-    sync::oneshot,
-};
+use tokio::net::{UnixListener, UnixStream};
 use tokio_util::codec::Framed;
 use weever_proto::{
     ControlCodec, DtlsRole, Fingerprint, IceCredentials, Role, SessionSnapshot, SessionSpec, TrackId,
@@ -125,7 +122,7 @@ struct Stage {
     reports: Arc<Reports>,
     lives: mpsc::UnboundedSender<(WorkerId, Result<Option<Io>, WorkerError>)>,
     ended: JoinHandle<Result<(), RunError>>,
-    _stop: oneshot::Sender<()>,
+    _asks: mpsc::Sender<Ask>,
 }
 
 impl Drop for Stage {
@@ -147,7 +144,7 @@ impl Stage {
         let mailboxes: Arc<[Mailbox]> = WORKERS.iter().map(|_| Mailbox::new()).collect();
         let reports = Arc::new(Reports::new());
         let (lives, ends) = mpsc::unbounded_channel();
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (asks, asked) = mpsc::channel(1);
         let control = Control {
             hello: hello(),
             socket,
@@ -158,8 +155,10 @@ impl Stage {
             sessions: Sessions::new(WORKERS.len(), 100),
             texts: Texts::default(),
             stats: Stats::default(),
+            drain_timeout: Duration::from_secs(60),
+            drained_by: None,
         };
-        let ended = tokio::spawn(control.run(async { _ = stopped.await }));
+        let ended = tokio::spawn(control.run(asked));
         Self {
             directory,
             listener,
@@ -167,7 +166,7 @@ impl Stage {
             reports,
             lives,
             ended,
-            _stop: stop,
+            _asks: asks,
         }
     }
 

@@ -2,12 +2,12 @@
 
 use std::{path::Path, thread::JoinHandle, time::Duration};
 
-use tokio::sync::oneshot;
-use weever_dataplane::{RunError, Settings, serve};
+use tokio::sync::mpsc;
+use weever_dataplane::{Ask, RunError, Settings, serve};
 use weever_uring::IoChoice;
 
 pub(crate) struct DataPlane {
-    stop: Option<oneshot::Sender<()>>,
+    asks: Option<mpsc::Sender<Ask>>,
     thread: Option<JoinHandle<Result<(), RunError>>>,
 }
 
@@ -22,6 +22,7 @@ pub(crate) fn settings(control_socket: &Path) -> Settings {
         io: IoChoice::Auto,
         max_sessions: 1000,
         egress_window_max: Duration::from_millis(5),
+        drain_timeout: Duration::from_secs(600),
     }
 }
 
@@ -31,22 +32,22 @@ pub(crate) fn with_io(settings: Settings, io: IoChoice) -> Settings {
 
 impl DataPlane {
     pub(crate) fn start(settings: Settings) -> Self {
-        let (stop, stopped) = oneshot::channel();
+        let (asks, asked) = mpsc::channel(2);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(serve(&settings, async { _ = stopped.await }))
+            runtime.block_on(serve(&settings, asked))
         });
         Self {
-            stop: Some(stop),
+            asks: Some(asks),
             thread: Some(thread),
         }
     }
 
-    pub(crate) fn ask_to_stop(&mut self) {
-        _ = self.stop.take().unwrap().send(());
+    pub(crate) fn ask(&self, ask: Ask) {
+        self.asks.as_ref().unwrap().try_send(ask).unwrap();
     }
 
     /// How it ended. Blocks until it has.
@@ -57,7 +58,7 @@ impl DataPlane {
 
 impl Drop for DataPlane {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        drop(self.asks.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -1,5 +1,8 @@
-//! The two ways to end well.
+//! The ways to end well.
 
+use std::time::Duration;
+
+use weever_dataplane::{Ask, Settings};
 use weever_proto::{CloseReason, Command, Event, Refusal, SessionId};
 
 use crate::{
@@ -74,13 +77,13 @@ async fn drained_while_empty_it_ends_at_once() {
 #[tokio::test]
 async fn stopped_it_says_which_sessions_end() {
     let control = ControlPlane::listening("stops");
-    let mut plane = DataPlane::start(settings(&control.socket()));
+    let plane = DataPlane::start(settings(&control.socket()));
     let (mut talk, ..) = control.meet().await;
     for session in 0..20 {
         talk.create(&spec(session, u16::try_from(session % 2).unwrap()))
             .await;
     }
-    plane.ask_to_stop();
+    plane.ask(Ask::End);
     let mut closed = Vec::new();
     for _ in 0..20 {
         match talk.event().await {
@@ -100,7 +103,101 @@ async fn stopped_it_says_which_sessions_end() {
 #[tokio::test]
 async fn stopped_without_a_control_plane_it_ends_too() {
     let control = ControlPlane::absent("stops-alone");
-    let mut plane = DataPlane::start(settings(&control.socket()));
-    plane.ask_to_stop();
+    let plane = DataPlane::start(settings(&control.socket()));
+    plane.ask(Ask::End);
+    plane.end().unwrap();
+}
+
+#[tokio::test]
+async fn asked_to_drain_it_says_so_by_dialling_again_and_ends_with_the_last() {
+    let control = ControlPlane::listening("asked-drains");
+    let plane = DataPlane::start(settings(&control.socket()));
+    let (mut talk, ..) = control.meet().await;
+    talk.create(&spec(1, 0)).await;
+    plane.ask(Ask::Drain);
+    talk.is_closed().await;
+    let (mut talk, hello, sessions) = control.meet().await;
+    assert!(hello.draining);
+    assert_eq!(sessions.len(), 1, "who is there stays");
+    talk.command(Command::CreateSession(Box::new(spec(2, 0)))).await;
+    let refused = talk.event().await;
+    assert!(
+        matches!(
+            refused,
+            Event::CommandRefused {
+                reason: Refusal::Draining,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    let session = SessionId(1);
+    talk.command(Command::CloseSession { session }).await;
+    talk.event().await;
+    talk.is_closed().await;
+    plane.end().unwrap();
+}
+
+#[tokio::test]
+async fn asked_to_drain_without_a_control_plane_it_tells_the_next_one() {
+    let mut control = ControlPlane::listening("asked-drains-alone");
+    let plane = DataPlane::start(settings(&control.socket()));
+    let (mut talk, ..) = control.meet().await;
+    talk.create(&spec(1, 0)).await;
+    control.hang_up();
+    drop(talk);
+    plane.ask(Ask::Drain);
+    control.listen();
+    let (mut talk, hello, sessions) = loop {
+        let met = control.meet().await;
+        // It may have dialled before it was asked; it will dial again.
+        if met.1.draining {
+            break met;
+        }
+    };
+    assert!(hello.draining);
+    assert_eq!(sessions.len(), 1);
+    plane.ask(Ask::End);
+    talk.is_closed().await;
+    plane.end().unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_ends_with_its_timeout_whoever_is_left() {
+    let control = ControlPlane::listening("drain-timeout");
+    let plane = DataPlane::start(Settings {
+        drain_timeout: Duration::from_secs(1),
+        ..settings(&control.socket())
+    });
+    let (mut talk, ..) = control.meet().await;
+    talk.create(&spec(1, 0)).await;
+    plane.ask(Ask::Drain);
+    talk.is_closed().await;
+    // Whether it gets to dial again before is a matter of the machine.
+    plane.end().unwrap();
+}
+
+#[tokio::test]
+async fn drained_by_its_control_plane_and_asked_as_well_it_ends_in_time() {
+    let control = ControlPlane::listening("drained-twice");
+    let plane = DataPlane::start(Settings {
+        drain_timeout: Duration::ZERO,
+        ..settings(&control.socket())
+    });
+    let (mut talk, ..) = control.meet().await;
+    talk.create(&spec(1, 0)).await;
+    talk.command(Command::Drain).await;
+    talk.command(Command::CreateSession(Box::new(spec(2, 0)))).await;
+    talk.event().await;
+    plane.ask(Ask::Drain);
+    // No need to dial again: it was the control plane's own wish.
+    assert_eq!(
+        talk.event().await,
+        Event::SessionClosed {
+            session: SessionId(1),
+            reason: CloseReason::Requested
+        }
+    );
+    talk.is_closed().await;
     plane.end().unwrap();
 }

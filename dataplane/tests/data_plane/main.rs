@@ -7,6 +7,7 @@ mod data_plane;
 mod drain;
 mod link;
 mod media;
+mod older;
 mod peer;
 mod played_control_plane;
 mod stun_client;

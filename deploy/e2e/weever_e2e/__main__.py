@@ -9,6 +9,7 @@ import time
 from . import (  # noqa: F401 (they register themselves)
     browser,
     channel_scenarios,
+    client_scenarios,
     fault_scenarios,
     http_scenarios,
     loadgen_scenarios,
@@ -16,6 +17,7 @@ from . import (  # noqa: F401 (they register themselves)
     metrics_scenarios,
     operator_scenarios,
     packet_scenarios,
+    restart_scenarios,
     shard_scenarios,
 )
 from .scenario import IOS, SCENARIOS, Report, run_io

@@ -102,7 +102,7 @@ async def with_server(report, server, name, scenarios, after=None):
             now = (server.plane("controlplane"), server.plane("dataplane"))
             assert planes == now and None not in now, f"a plane died: {planes} became {now}"
         code = await server.stop()
-        assert code == 0, f"weever ended with {code} after SIGTERM"
+        assert code == 0, f"weever ended with {code} after SIGINT"
         assert "panicked" not in server.log_text(), f"a panic in {server.log_path}"
         report.ok(name, time.monotonic() - begin)
     except Exception as error:

@@ -106,12 +106,12 @@ class Server:
         raise RuntimeError(f"weever was not ready within {seconds} s ({seen}); see {self.log_path}")
 
     async def stop(self):
-        """Ends it as an operator would; returns its exit code, and leaves no process behind."""
+        """Ends it by Ctrl-C, which waits for nobody; returns its exit code, and leaves no process behind."""
         if self.process is None:
             return None
         children = self.children()
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGINT)
         try:
             await asyncio.to_thread(self.process.wait, STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -119,7 +119,7 @@ class Server:
             self.process.wait()
             for pid in children:
                 _kill(pid)
-            raise RuntimeError(f"weever did not stop within {STOP_SECONDS} s of SIGTERM; see {self.log_path}") from None
+            raise RuntimeError(f"weever did not stop within {STOP_SECONDS} s of SIGINT; see {self.log_path}") from None
         code, self.process = self.process.returncode, None
         left = [pid for pid in children if _alive(pid)]
         for pid in left:
@@ -148,16 +148,16 @@ class Server:
                 return pid
         return None
 
-    async def kill_plane(self, which):
-        """kill -9; returns the pid that is gone."""
+    async def kill_plane(self, which, how=signal.SIGKILL):
+        """Returns the pid that is gone."""
         pid = self.plane(which)
         assert pid is not None, f"no {which} process under weever {self.process.pid}"
-        os.kill(pid, signal.SIGKILL)
-        for _ in range(200):
+        os.kill(pid, how)
+        for _ in range(1000):
             if not _alive(pid):
                 return pid
             await asyncio.sleep(0.01)
-        raise AssertionError(f"{which} {pid} survived SIGKILL")
+        raise AssertionError(f"{which} {pid} survived {how.name}")
 
     def log_text(self):
         if not self.log_path.exists():

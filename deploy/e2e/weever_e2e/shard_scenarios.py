@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 
 from .peers import Player, Publisher, until, until_async
@@ -32,7 +33,7 @@ class DataPlane:
 
     async def __aexit__(self, *_):
         if self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(signal.SIGINT)
         try:
             await asyncio.to_thread(self.process.wait, STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -108,3 +109,42 @@ async def data_planes_come_and_go_under_live_rooms(server, note):
                 assert_whole(other)
                 note(f"{other.frames} frames meanwhile")
     assert "data plane drained" in server.log_text()
+
+
+@scenario(own=("--workers", "1"), ios=("uring",))
+async def sigterm_drains_one_data_plane(server, note):
+    """SIGTERM to one of two: it gets nobody new, who watches there loses nothing, and it ends with its last session."""
+    async with Publisher(server, "old", "alice", variant=0), Player(server, "old", "viewer") as viewer:
+        await viewer.sees(0)
+        assert await where(server, "old") == {"dataplane"}
+        async with DataPlane(server, "second") as second, Publisher(server, "new", "bob", variant=1) as bob:
+            async with Player(server, "new", "viewer") as other:
+                await other.sees(1)
+                assert await where(server, "new") == {"second"}
+                second.process.terminate()
+
+                async def draining():
+                    return (await shards(server)).get("second", {}).get("draining")
+
+                await until_async(draining, "it says that it is being drained")
+                assert not (await shards(server))["second"]["ready"]
+                refused = await server.public("POST", "/sub/new/late", other.pc.localDescription.sdp,
+                                              {"Content-Type": "application/sdp"})
+                assert refused.status == 503 and refused.header("Retry-After"), refused
+                async with Publisher(server, "later", "carol", variant=2), Player(server, "later", "viewer") as late:
+                    await late.sees(2)
+                    assert await where(server, "later") == {"dataplane"}
+                await other.sees(1, frames=30)
+                assert second.process.poll() is None, "it ended with sessions left"
+                await other.leave()
+                await bob.leave()
+                assert_whole(other)
+            code = await asyncio.to_thread(second.process.wait, STOP_SECONDS)
+            assert code == 0, f"it ended with {code}"
+        async with DataPlane(server, "second"), Publisher(server, "new", "bob", variant=3):
+            async with Player(server, "new", "viewer") as again:
+                await again.sees(3)
+                assert await where(server, "new") == {"second"}, "its successor is as good"
+        await viewer.sees(0, frames=30)
+        assert_whole(viewer)
+        note(f"{other.frames} frames on the drained one")

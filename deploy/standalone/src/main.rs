@@ -35,10 +35,10 @@ fn main() -> ExitCode {
                 "{word:?} is no plane: controlplane, dataplane, or none to start both"
             )),
         ),
-        _ => ("weever", supervise::run(&args)),
+        _ => ("weever", supervise::run(&args).map(|()| ExitCode::SUCCESS)),
     };
     match end {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => match error.downcast_ref::<Stop>() {
             Some(stop) => stop.report(name),
             None => {

@@ -1,13 +1,15 @@
 //! One plane alone, in this process.
 
-use weever_controlplane::Config;
+use std::process::ExitCode;
+
+use weever_controlplane::{Config, End};
 use weever_dataplane::Invocation;
 use weever_settings::{Program, log_to_stderr};
 
 use crate::parent;
 
-/// Runs the control plane until it is told to end.
-pub(crate) fn controlplane(args: &[String]) -> anyhow::Result<()> {
+/// Runs the control plane until it is told to end. A parent has to know how it came to that.
+pub(crate) fn controlplane(args: &[String]) -> anyhow::Result<ExitCode> {
     parent::follow()?;
     let program = Program {
         name: "weever controlplane",
@@ -18,11 +20,14 @@ pub(crate) fn controlplane(args: &[String]) -> anyhow::Result<()> {
     let config = Config::from(&mut take);
     take.finish()?;
     log_to_stderr(&config.log, config.log_format);
-    Ok(weever_controlplane::run(config)?)
+    Ok(match weever_controlplane::run(config)? {
+        End::HandedOver if parent::there_is_one() => ExitCode::from(parent::HANDED_OVER),
+        End::HandedOver | End::Drained => ExitCode::SUCCESS,
+    })
 }
 
 /// Runs the data plane until it is told to end.
-pub(crate) fn dataplane(args: &[String]) -> anyhow::Result<()> {
+pub(crate) fn dataplane(args: &[String]) -> anyhow::Result<ExitCode> {
     parent::follow()?;
     let program = Program {
         name: "weever dataplane",
@@ -33,5 +38,6 @@ pub(crate) fn dataplane(args: &[String]) -> anyhow::Result<()> {
     let invocation = Invocation::take(&mut take);
     take.finish()?;
     log_to_stderr(&invocation.log, invocation.log_format);
-    Ok(weever_dataplane::run(&invocation.settings)?)
+    weever_dataplane::run(&invocation.settings)?;
+    Ok(ExitCode::SUCCESS)
 }

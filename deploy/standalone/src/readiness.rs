@@ -1,4 +1,4 @@
-//! Whether the private API says that Weever is ready.
+//! What is asked of the private API: whether Weever is ready, and a drain.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,14 +16,21 @@ const ANSWER_BYTES: usize = 12;
 
 /// Completes when `/readiness` answers 200.
 pub(crate) async fn ready(private: SocketAddr) {
-    while !matches!(timeout(ANSWER, status(private)).await, Ok(Ok(true))) {
+    while !matches!(timeout(ANSWER, is_ok(private, "/readiness")).await, Ok(Ok(true))) {
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn status(private: SocketAddr) -> std::io::Result<bool> {
+/// Completes when `/preStop` answers 200: the drain is over.
+pub(crate) async fn pre_stop(private: SocketAddr) {
+    while !matches!(is_ok(private, "/preStop").await, Ok(true)) {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn is_ok(private: SocketAddr, path: &str) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(private).await?;
-    let request = format!("GET /readiness HTTP/1.1\r\nHost: {private}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {private}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = [0; ANSWER_BYTES];
     stream.read_exact(&mut answer).await?;

@@ -43,6 +43,12 @@ impl Restarts {
         Verdict::StartAfter(self.next_pause())
     }
 
+    /// It ended in order, for the next one to follow at once.
+    pub(crate) fn handed_over(&mut self) {
+        self.started = true;
+        self.failed_starts = 0;
+    }
+
     /// It did not get past its start.
     pub(crate) fn not_started(&mut self) -> Verdict {
         self.failed_starts += 1;
@@ -98,6 +104,15 @@ mod tests {
         for status in [killed(), exit(1), exit(1), killed(), exit(1), exit(1)] {
             assert_ne!(restarts.ended(status, SECOND), Verdict::GiveUp);
         }
+        assert_eq!(restarts.ended(exit(1), SECOND), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn one_that_follows_may_fail_twice() {
+        let mut restarts = Restarts::default();
+        restarts.handed_over();
+        assert_ne!(restarts.ended(exit(1), SECOND), Verdict::GiveUp);
+        assert_ne!(restarts.ended(exit(1), SECOND), Verdict::GiveUp);
         assert_eq!(restarts.ended(exit(1), SECOND), Verdict::GiveUp);
     }
 

@@ -1,6 +1,9 @@
 //! The settings of both planes at once.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use tracing_subscriber::EnvFilter;
 use weever_controlplane::Config;
@@ -17,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) auth: bool,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
+    pub(crate) drain_timeout: Duration,
     /// Whether someone wants the control socket in a certain place.
     pub(crate) control_socket_given: bool,
     /// For the planes.
@@ -28,7 +32,8 @@ pub(crate) const PROGRAM: Program<'_> = Program {
     name: "weever",
     version: env!("CARGO_PKG_VERSION"),
     about: "A WebRTC server for broadcasting: few publish, thousands watch. Starts the control plane and the data plane and \
-            keeps them running; `weever controlplane` and `weever dataplane` are one of them alone.",
+            keeps them running; `weever controlplane` and `weever dataplane` are one of them alone. SIGTERM drains: it ends \
+            when the last has left; Ctrl-C ends at once.",
     examples: &[
         (
             "weever",
@@ -72,6 +77,7 @@ impl Settings {
             auth: config.auth,
             log: config.log,
             log_format: config.log_format,
+            drain_timeout: config.drain_timeout,
             control_socket_given,
             resolved,
         })

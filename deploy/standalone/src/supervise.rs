@@ -23,7 +23,7 @@ use tokio::{
 use weever_settings::log_to_stderr;
 
 use crate::{
-    parent::PARENT_PIPE,
+    parent::{HANDED_OVER, PARENT_PIPE},
     readiness,
     restarts::{Restarts, Verdict},
     settings::{Settings, local},
@@ -31,12 +31,15 @@ use crate::{
     welcome,
 };
 
-/// From SIGTERM to SIGKILL.
+/// From SIGINT to SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
+/// From the end of a drain to that of the control plane. One that lives on is another, which has to be asked as well.
+const DRAIN_AGAIN: Duration = Duration::from_millis(200);
 /// A start that takes longer is worth a word.
 const SLOW_START: Duration = Duration::from_secs(10);
 
-/// Starts both planes and keeps them running until SIGTERM, SIGINT, or a drained control plane.
+/// Starts both planes and keeps them running until SIGINT, or a drained control plane. SIGTERM drains it; a second one ends
+/// at once.
 pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
     let settings = Settings::read(args)?;
     log_to_stderr(&settings.log, settings.log_format);
@@ -69,14 +72,13 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         planes.spawn(keep_running(plane, Arc::clone(&launcher), stopped));
         stop
     });
-    let (mut ready, mut slow) = (
-        pin!(readiness::ready(local(settings.private))),
-        pin!(sleep(SLOW_START)),
-    );
-    let (mut welcomed, mut warned) = (false, false);
+    let private = local(settings.private);
+    let (mut ready, mut slow) = (pin!(readiness::ready(private)), pin!(sleep(SLOW_START)));
+    let mut overdue = pin!(drain(private, settings.drain_timeout));
+    let (mut welcomed, mut warned, mut draining) = (false, false, false);
     let end = loop {
         tokio::select! {
-            () = &mut ready, if !welcomed => {
+            () = &mut ready, if !welcomed && !draining => {
                 welcomed = true;
                 // Nobody has to listen.
                 let _ = stdout().write_all(welcome::text(settings).as_bytes());
@@ -85,8 +87,15 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
                 warned = true;
                 tracing::warn!("not ready after {SLOW_START:?}; still waiting for the planes to find each other");
             }
-            _ = terminate.recv() => break Ok(()),
+            _ = terminate.recv() => match std::mem::replace(&mut draining, true) {
+                false => tracing::info!("SIGTERM: draining; a second one ends at once"),
+                true => break Ok(()),
+            },
             _ = interrupt.recv() => break Ok(()),
+            () = &mut overdue, if draining => {
+                tracing::warn!("the drain did not come to its end in time");
+                break Ok(());
+            }
             Some(end) = planes.join_next() => break end.unwrap_or_else(|panic| Err(panic.into())),
         }
     };
@@ -98,6 +107,19 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     }
     while planes.join_next().await.is_some() {}
     end
+}
+
+/// Asks for a drain, of the next control plane too if one ends on the way. Completes only when it has taken too long: its
+/// proper end is that of the control plane.
+async fn drain(private: SocketAddr, drain_timeout: Duration) {
+    let asking = async {
+        loop {
+            readiness::pre_stop(private).await;
+            sleep(DRAIN_AGAIN).await;
+        }
+    };
+    // Longer than the control plane itself waits.
+    let _: Result<(), _> = timeout(drain_timeout + GRACE, asking).await;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +190,8 @@ impl Launcher {
     }
 }
 
-/// Ends well when stopped, or when the control plane ends well of itself: drained.
+/// Ends well when stopped, or when the control plane ends well of itself: drained. One that handed over is followed by the
+/// next, of a new version if this program's file is one by then.
 async fn keep_running(
     plane: Plane,
     launcher: Arc<Launcher>,
@@ -190,6 +213,11 @@ async fn keep_running(
                 };
                 if plane == Plane::Control && status.success() {
                     return Ok(());
+                }
+                if plane == Plane::Control && status.code() == Some(HANDED_OVER.into()) {
+                    tracing::info!("the control plane handed over; starting the next one");
+                    restarts.handed_over();
+                    continue;
                 }
                 (restarts.ended(status, born.elapsed()), status.to_string())
             }
@@ -220,7 +248,7 @@ async fn end(plane: Plane, mut child: Child) {
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     if let Some(pid) = pid {
         // It is not reaped before `wait`, so the number is still its own; an error means that it has ended.
-        let _ = kill_process(pid, Signal::TERM);
+        let _ = kill_process(pid, Signal::INT);
     }
     if timeout(GRACE, child.wait()).await.is_err() {
         tracing::warn!("the {plane} did not end within {GRACE:?}; killing it");

@@ -43,9 +43,13 @@ pub(crate) fn text(settings: &Settings) -> String {
       -f whip {base}/pub/demo/ffmpeg
   OBS:
     Settings > Stream > Service WHIP, Server {base}/pub/demo/obs
+  GStreamer:
+    gst-launch-1.0 whipclientsink name=whip signaller::whip-endpoint={base}/pub/demo/gstreamer \\
+      videotestsrc is-live=true pattern=ball ! whip. audiotestsrc is-live=true ! whip.
 
-  Watch in the browser, or with any WHEP player:
-    {base}/sub/demo/viewer
+  Watch in the browser, or with any WHEP player at {base}/sub/demo/viewer:
+    gst-launch-1.0 whepclientsrc name=whep signaller::whep-endpoint={base}/sub/demo/viewer \\
+      whep. ! videoconvert ! autovideosink whep. ! audioconvert ! autoaudiosink
 {notes}
   Ctrl-C ends it.
 
@@ -80,6 +84,21 @@ mod tests {
             "{plain}"
         );
         assert!(plain.lines().all(|line| line.len() < 110), "{plain}");
+    }
+
+    /// The end-to-end tests run the README's.
+    #[test]
+    fn gstreamer_is_told_what_the_readme_tells_it() {
+        let commands = |text: &str| -> Vec<String> {
+            let one_line = text.replace("\\\n", " ").replace("/demo/", "/testroom/");
+            let lines = one_line.lines().filter(|line| line.contains("gst-launch-1.0"));
+            lines
+                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect()
+        };
+        let told = commands(&text_for(&["--port=8443"]));
+        assert_eq!(told.len(), 2);
+        assert_eq!(told, commands(include_str!("../../../README.md")));
     }
 
     #[test]

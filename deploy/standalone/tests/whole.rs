@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::fs::MetadataExt,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -33,18 +34,31 @@ fn free_port() -> u16 {
         .port()
 }
 
-fn get(port: u16, path: &str) -> Option<(u16, String)> {
+/// Status, headers, body.
+fn request(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let length = body.len();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
     .ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let status = answer.split(' ').nth(1)?.parse().ok()?;
-    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    let (headers, body) = answer.split_once("\r\n\r\n")?;
+    Some((status, headers.to_ascii_lowercase(), body.to_owned()))
+}
+
+fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    request(port, "GET", path, "").map(|(status, _, body)| (status, body))
+}
+
+/// With the line ends that SDP has.
+fn wire(sdp: &str) -> String {
+    sdp.lines().map(|line| format!("{line}\r\n")).collect()
 }
 
 /// The parent of a process that there is, not counting one that only waits to be reaped.
@@ -72,12 +86,23 @@ struct Weever {
     home: std::path::PathBuf,
 }
 
+/// A publisher who never connects: for half a minute it is a session like any other.
+const OFFER: &str = include_str!("../../../controlplane/tests/sdp/clients/simple-whip-client.sdp");
+
 impl Weever {
     fn start(name: &str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    fn start_with(name: &str, flags: &[&str]) -> Self {
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_weever")), name, flags)
+    }
+
+    fn start_program(program: &Path, name: &str, flags: &[&str]) -> Self {
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(&home).unwrap();
         let (port, private) = (free_port(), free_port());
-        let mut process = Command::new(env!("CARGO_BIN_EXE_weever"))
+        let mut process = Command::new(program)
             .env_clear()
             .env("TMPDIR", &home)
             .env("PORT", port.to_string())
@@ -88,6 +113,7 @@ impl Weever {
                 "--workers=1",
             ])
             .arg(format!("--private-port={private}"))
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -134,6 +160,33 @@ impl Weever {
         eventually("readiness", || {
             get(self.private, "/readiness").filter(|(status, _)| *status == 200)
         });
+    }
+
+    /// Publishes; the session's path.
+    fn publish(&self, id: &str) -> String {
+        let (status, headers, body) =
+            request(self.port, "POST", &format!("/pub/room/{id}"), &wire(OFFER)).unwrap();
+        assert_eq!(status, 201, "{body}");
+        let location = headers.lines().find_map(|line| line.strip_prefix("location: "));
+        location.unwrap().to_owned()
+    }
+
+    fn list(&self) -> Option<String> {
+        let (_, list) = get(self.private, "/list/pub/room").filter(|(status, _)| *status == 200)?;
+        Some(list)
+    }
+
+    fn is_busy(&self) {
+        eventually("BUSY", || {
+            get(self.private, "/readiness").filter(|answer| *answer == (503, "BUSY".to_owned()))
+        });
+    }
+
+    /// The next process of a plane whose last one is known.
+    fn next(&self, subcommand: &str, last: u32) -> u32 {
+        eventually("the next process", || {
+            self.plane(subcommand).filter(|pid| *pid != last)
+        })
     }
 
     fn ended(&mut self) -> ExitStatus {
@@ -183,12 +236,101 @@ fn a_killed_plane_is_started_again() {
 }
 
 #[test]
-fn a_control_plane_that_ends_well_ends_everything_well() {
+fn sigterm_drains() {
+    let mut weever = Weever::start("drains");
+    let children = weever.both();
+    let session = weever.publish("alice");
+    signal("-TERM", weever.process.id());
+    weever.is_busy();
+    let (status, headers, body) = request(weever.port, "POST", "/pub/room/bob", &wire(OFFER)).unwrap();
+    assert_eq!(status, 503, "{body}");
+    assert!(
+        headers.contains("\nretry-after: ") && body.contains("drained"),
+        "{headers} {body}"
+    );
+    assert_eq!(weever.list().unwrap(), "alice", "who is there stays");
+    assert_eq!(weever.both(), children);
+    assert_eq!(request(weever.port, "DELETE", &session, "").unwrap().0, 200);
+    assert_eq!(weever.ended().code(), Some(0));
+    assert_eq!(children.map(parent_of), [None, None]);
+}
+
+#[test]
+fn a_second_sigterm_or_sigint_ends_it_with_sessions_left() {
+    for second in ["-TERM", "-INT"] {
+        let mut weever = Weever::start_with("impatient", &["--drain-timeout=600"]);
+        let children = weever.both();
+        weever.publish("alice");
+        signal("-TERM", weever.process.id());
+        weever.is_busy();
+        signal(second, weever.process.id());
+        assert_eq!(weever.ended().code(), Some(0));
+        assert_eq!(children.map(parent_of), [None, None]);
+    }
+}
+
+#[test]
+fn a_drain_ends_with_its_timeout() {
+    let mut weever = Weever::start_with("overdue", &["--drain-timeout=1"]);
+    weever.publish("alice");
+    signal("-TERM", weever.process.id());
+    assert_eq!(weever.ended().code(), Some(0));
+}
+
+#[test]
+fn a_drained_control_plane_ends_everything_well() {
     let mut weever = Weever::start("drained");
-    let [control, data] = weever.both();
-    signal("-TERM", control);
+    let [_, data] = weever.both();
+    assert_eq!(get(weever.private, "/preStop"), Some((200, "OK".to_owned())));
     assert_eq!(weever.ended().code(), Some(0));
     assert_eq!(parent_of(data), None);
+}
+
+#[test]
+fn a_drain_survives_the_death_of_the_control_plane() {
+    let mut weever = Weever::start_with("drains-on", &["--drain-timeout=600"]);
+    let [control, data] = weever.both();
+    let session = weever.publish("alice");
+    signal("-TERM", weever.process.id());
+    weever.is_busy();
+    signal("-KILL", control);
+    weever.next("controlplane", control);
+    eventually("the session", || weever.list().filter(|list| list == "alice"));
+    weever.is_busy();
+    assert_eq!(weever.plane("dataplane"), Some(data));
+    let refused = request(weever.port, "POST", "/pub/room/bob", &wire(OFFER)).unwrap();
+    assert_eq!(refused.0, 503, "{refused:?}");
+    assert_eq!(request(weever.port, "DELETE", &session, "").unwrap().0, 200);
+    assert_eq!(weever.ended().code(), Some(0));
+}
+
+/// As an operator upgrades: another file in the program's place, and SIGTERM for the control plane.
+#[test]
+fn a_control_plane_that_was_told_to_end_is_followed_by_one_of_the_new_version() {
+    let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let [program, update] =
+        ["installed", "update"].map(|name| here.join(format!("weever-{name}-{}", std::process::id())));
+    // Not written to, so that it can be run at once whatever else this process starts meanwhile.
+    fs::hard_link(env!("CARGO_BIN_EXE_weever"), &program).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_weever"), &update).unwrap();
+    let weever = Weever::start_program(&program, "upgrades", &[]);
+    let [control, data] = weever.both();
+    let session = weever.publish("alice");
+    let new = fs::metadata(&update).unwrap().ino();
+    fs::rename(&update, &program).unwrap();
+    signal("-TERM", control);
+    let next = weever.next("controlplane", control);
+    // Between fork and exec it is still the old one.
+    eventually("the new program", || {
+        (fs::metadata(format!("/proc/{next}/exe")).ok()?.ino() == new).then_some(())
+    });
+    eventually("the session", || weever.list().filter(|list| list == "alice"));
+    assert_eq!(weever.plane("dataplane"), Some(data));
+    weever.ready();
+    assert_eq!(request(weever.port, "DELETE", &session, "").unwrap().0, 200);
+    weever.publish("alice");
+    drop(weever);
+    fs::remove_file(program).unwrap();
 }
 
 #[test]

@@ -58,7 +58,8 @@ impl Slot {
 
     /// The player's own payload type for what a publisher sends.
     pub(super) fn fitting(&self, sent: &Format) -> Option<&Assigned> {
-        self.formats.iter().find(|assigned| sent.fits(&assigned.format))
+        let exact = self.formats.iter().find(|mine| sent.fits(&mine.format));
+        exact.or_else(|| self.formats.iter().find(|mine| sent.fits_loosely(&mine.format)))
     }
 
     /// How the candidate's track gets here.
