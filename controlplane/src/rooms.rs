@@ -172,11 +172,11 @@ impl Rooms {
                 let reply = self.drain_shard(&name, effects);
                 reply_to(request, reply, effects);
             }
-            Action::Watch { request, session } => {
+            Action::WatchPackets { request, session } => {
                 let reply = self.watch_packets(session, effects);
                 reply_to(request, reply, effects);
             }
-            Action::Unwatch { session } => self.unwatch_packets(session, effects),
+            Action::UnwatchPackets { session } => self.unwatch_packets(session, effects),
             Action::Tick => self.tick(now, effects),
         }
     }
@@ -249,7 +249,7 @@ impl Rooms {
                 // A subscriber keeps what it is shown; an offer that is out won't be answered.
                 ChannelLabel::Control => {
                     session.channel_open = false;
-                    self.watch(now, id, false, effects);
+                    self.watch_viewers(now, id, false, effects);
                 }
                 ChannelLabel::Chat => session.chat_open = false,
             },
@@ -300,6 +300,7 @@ impl Rooms {
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
+        let role = session.role();
         if session
             .starting
             .as_ref()
@@ -314,7 +315,7 @@ impl Rooms {
         {
             self.end_trace(now, id, JoinOutcome::NoMedia, effects);
         }
-        match session.role() {
+        match role {
             Role::Publisher => self.tell_of_viewers(now, id, effects),
             Role::Subscriber => self.unanswered(now, id, effects),
         }

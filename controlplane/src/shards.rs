@@ -180,6 +180,7 @@ impl Ended {
             Self::Closed => "closed",
             Self::Silent => "silent",
             Self::Hung => "hung",
+            Self::LetGo => "let-go",
             Self::HelloAgain => "hello-again",
         }
     }

@@ -172,7 +172,7 @@ impl Drop for Window {
 
 #[cfg(test)]
 mod tests {
-    use weever_proto::{PacketKind, PacketRecord};
+    use weever_proto::{ChannelLabel, PacketKind, PacketRecord};
 
     use super::*;
 
@@ -233,7 +233,10 @@ mod tests {
             window.next().await,
             Some(News::Closed(CloseReason::PeerClosed))
         ));
-        let open = Event::ChannelOpen { session: SESSION };
+        let open = Event::ChannelOpen {
+            session: SESSION,
+            channel: ChannelLabel::Control,
+        };
         assert_eq!(windows.take(open.clone()), Some(open));
         let ended = Event::WatchEnded {
             session: SESSION,

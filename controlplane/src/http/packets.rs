@@ -147,7 +147,7 @@ async fn open(app: &App, whose: &Whose, asked: &Asked, held: HeldBy) -> Result<(
     let view = View::new(app.signalling.clone(), window, whose.room.clone(), asked);
     match app
         .signalling
-        .request(|request| Action::Watch { request, session })
+        .request(|request| Action::WatchPackets { request, session })
         .await
     {
         Reply::Done => Ok((view, open)),

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use weever_proto::{
-    Command, Event, Hello, Kind, Role, SessionId, SessionSnapshot, TrackId, TrackStats, WorkerId,
-};
+use weever_proto::{Command, Event, Hello, Kind, Role, SessionId, SessionSnapshot, TrackStats, WorkerId};
 
 use super::trace::{JoinTrace, Posted};
 use crate::names::{FullId, RoomName};
@@ -298,14 +296,14 @@ pub enum Action {
         name: String,
     },
     /// Somebody looks at a session's packets. Holds for [`weever_proto::limits::WATCH_LEASE_SECS`].
-    Watch {
+    WatchPackets {
         /// To be named in the reply.
         request: RequestId,
         /// The session.
         session: SessionId,
     },
     /// Nobody does any more.
-    Unwatch {
+    UnwatchPackets {
         /// The session.
         session: SessionId,
     },

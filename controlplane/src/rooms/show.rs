@@ -343,7 +343,7 @@ impl Rooms {
             (Role::Publisher, "SDP_OFFER") => self.republish(now, id, rest, effects),
             (Role::Publisher, "SUBS") if matches!(rest, "ON" | "OFF") => {
                 self.say(id, "OK".to_owned(), effects);
-                self.watch(now, id, rest == "ON", effects);
+                self.watch_viewers(now, id, rest == "ON", effects);
                 true
             }
             (Role::Subscriber, "SDP_ANSWER") => {

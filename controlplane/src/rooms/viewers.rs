@@ -45,7 +45,7 @@ impl Watch {
 
 impl Rooms {
     /// A publisher asks to be told of viewers, or not to be any more.
-    pub(super) fn watch(&mut self, now: Instant, id: SessionId, on: bool, effects: &mut Vec<Effect>) {
+    pub(super) fn watch_viewers(&mut self, now: Instant, id: SessionId, on: bool, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };

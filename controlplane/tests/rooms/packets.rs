@@ -9,7 +9,7 @@ use crate::offers;
 /// The status when it was refused.
 fn watch(bench: &mut Bench, session: SessionId) -> Option<(u16, String)> {
     let request = bench.request();
-    bench.act(Action::Watch { request, session });
+    bench.act(Action::WatchPackets { request, session });
     match bench.replies.remove(&request).unwrap() {
         Reply::Done => None,
         Reply::Refused(refused) => Some((refused.status, refused.detail)),
@@ -43,7 +43,7 @@ fn a_session_is_found_by_its_name_and_its_tracks_have_labels() {
     assert_eq!(watch(&mut bench, alice), None);
     assert_eq!(watch(&mut bench, alice), None, "renewed");
     assert_eq!(bench.watched, [alice, alice]);
-    bench.act(Action::Unwatch { session: alice });
+    bench.act(Action::UnwatchPackets { session: alice });
     assert_eq!(bench.watched, []);
 }
 
@@ -54,7 +54,7 @@ fn what_cannot_be_watched_is_said() {
     bench.act(Action::ShardDown { shard: bench.shard });
     let (status, detail) = watch(&mut bench, alice).unwrap();
     assert_eq!(status, 503, "{detail}");
-    bench.act(Action::Unwatch { session: alice });
+    bench.act(Action::UnwatchPackets { session: alice });
     bench.leave(key);
     assert_eq!(watch(&mut bench, alice).unwrap().0, 404);
     assert_eq!(bench.watched, []);

@@ -28,6 +28,7 @@ fn join(bench: &mut Bench, role: Role, name: &str, offer: &str) -> SessionId {
         id: id(name),
         offer: Description::parse(offer).unwrap(),
         from: None,
+        redirected: false,
         posted,
     };
     bench.act(Action::Join(Box::new(join)));

@@ -115,7 +115,7 @@ impl View {
         let session = self.window.session();
         let renewed = self
             .signalling
-            .request(|request| Action::Watch { request, session });
+            .request(|request| Action::WatchPackets { request, session });
         match renewed.await {
             Reply::Done => {}
             Reply::Refused(refused) => self.end(refused.detail),
@@ -191,7 +191,7 @@ impl Drop for View {
         if self.window.close()
             && let Ok(executor) = tokio::runtime::Handle::try_current()
         {
-            executor.spawn(async move { signalling.act(Action::Unwatch { session }).await });
+            executor.spawn(async move { signalling.act(Action::UnwatchPackets { session }).await });
         }
     }
 }
