@@ -17,7 +17,9 @@ pub fn main(args: &[String]) -> ExitCode {
         Err(stop) => return stop.report(PROGRAM.name),
     };
     log_to_stderr(&invocation.log, invocation.log_format);
-    match run(&invocation.settings) {
+    let end = run(&invocation.settings);
+    weever_settings::flush_log();
+    match end {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not through the log, whose filter may be `off`. There is nobody left to tell when it fails.

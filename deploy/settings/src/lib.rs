@@ -2,7 +2,7 @@
 //!
 //! A program declares its settings as a table of [`Setting`]s, [resolves](Program::resolve) them, and takes typed values out with
 //! a [`Take`], which gathers whatever is wrong, in all layers, into one [`Stop`]. Nothing here touches the process save
-//! [`Program::from_process`] and [`Stop::report`].
+//! [`Program::from_process`], [`Stop::report`] and the log.
 //!
 //! ```
 //! use std::{io, net::IpAddr, path::Path};
@@ -31,12 +31,14 @@ mod help;
 mod log;
 mod resolve;
 mod setting;
+mod sink;
 mod stop;
 mod take;
 
 pub use log::{LOG_FORMAT, LogFormat, log_to_stderr};
 pub use resolve::Resolved;
 pub use setting::{Program, Setting};
+pub use sink::flush_log;
 pub use stop::{SettingError, Source, Stop};
 pub use take::Take;
 

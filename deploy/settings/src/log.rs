@@ -8,7 +8,7 @@ use std::{
 
 use tracing_subscriber::EnvFilter;
 
-use crate::Setting;
+use crate::{Setting, sink};
 
 /// `--log-format`, for the tables of programs that log.
 pub const LOG_FORMAT: Setting = Setting {
@@ -53,12 +53,13 @@ impl FromStr for LogFormat {
 }
 
 /// Sends the process's log to standard error, as far as `filter` lets it (the syntax of `RUST_LOG`; what can't be read
-/// means `info`). If there is a log already, it stays.
+/// means `info`). Who logs neither waits nor fails, whatever standard error leads to; [`flush_log`](crate::flush_log) is for the
+/// end. If there is a log already, it stays.
 pub fn log_to_stderr(filter: &str, format: LogFormat) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(stderr);
+        .with_writer(sink::stderr);
     // It fails if a program that hosts this one has set up its own.
     let _ = match format {
         LogFormat::Text => {

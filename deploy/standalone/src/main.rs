@@ -16,7 +16,7 @@ use std::{
     process::ExitCode,
 };
 
-use weever_settings::Stop;
+use weever_settings::{Stop, flush_log};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         ),
         _ => ("weever", supervise::run(&args).map(|()| ExitCode::SUCCESS)),
     };
+    flush_log();
     match end {
         Ok(code) => code,
         Err(error) => match error.downcast_ref::<Stop>() {
