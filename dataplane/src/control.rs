@@ -21,7 +21,7 @@ use weever_uring::Io;
 
 use crate::{
     Ask, RunError,
-    link::{Connection, LinkError, PATIENCE, dial, redial},
+    link::{AFRESH, Connection, LinkError, PATIENCE, Redial, dial},
     mailbox::{Mailbox, Order, Report, Reports},
     sessions::{Sessions, Verdict},
     worker::WorkerError,
@@ -55,6 +55,9 @@ pub(crate) struct Control {
     pub(crate) drain_timeout: Duration,
     /// When a drain that was asked for from outside ends, whoever is left.
     pub(crate) drained_by: Option<Instant>,
+    pub(crate) redial: Redial,
+    /// When the control plane last accepted this data plane.
+    pub(crate) accepted: Instant,
 }
 
 /// Where the conversation stands.
@@ -103,7 +106,7 @@ impl Link {
 impl Control {
     /// Until asked to end, or drained, or a worker died.
     pub(crate) async fn run(mut self, mut asked: mpsc::Receiver<Ask>) -> Result<(), RunError> {
-        let mut link = self.dial();
+        let mut link = self.dial(Duration::ZERO);
         let mut tick = tokio::time::interval(STATS_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let result = self.talk(&mut link, &mut tick, &mut asked).await;
@@ -118,8 +121,20 @@ impl Control {
         result
     }
 
-    fn dial(&self) -> Link {
-        Link::Dialling(tokio::spawn(dial(self.socket.clone(), self.hello.clone())))
+    fn dial(&self, pause: Duration) -> Link {
+        Link::Dialling(tokio::spawn(dial(self.socket.clone(), self.hello.clone(), pause)))
+    }
+
+    fn redial(&mut self, error: &LinkError) -> Link {
+        let pause = self.redial.after(self.accepted.elapsed());
+        if pause.is_zero() {
+            tracing::warn!(%error, "lost the control plane; media goes on, dialling again");
+        } else if self.redial.is_faltering() {
+            tracing::debug!(%error, ?pause, "lost the control plane once more");
+        } else {
+            tracing::warn!(%error, "lost the control plane again; dialling more and more rarely until a connection holds");
+        }
+        self.dial(pause)
     }
 
     async fn talk(
@@ -157,8 +172,7 @@ impl Control {
                 _ = tick.tick() => self.ask_for_stats(link).await?,
             };
             if let Err(error) = outcome {
-                tracing::warn!(%error, "lost the control plane; media goes on, dialling again");
-                *link = self.dial();
+                *link = self.redial(&error);
             }
         }
     }
@@ -172,7 +186,7 @@ impl Control {
         let verdict = self.sessions.dispatch(Command::Drain);
         self.obey(verdict).await?;
         // What was said last is to arrive, and the name to be free again, before it is said anew.
-        let again = Link::Dialling(tokio::spawn(redial(self.socket.clone(), self.hello.clone())));
+        let again = self.dial(AFRESH);
         match std::mem::replace(link, again) {
             Link::Up(connection, _) => connection.finish(GOODBYE).await,
             Link::Dialling(dialling) => dialling.abort(),
@@ -203,7 +217,10 @@ impl Control {
     async fn take(&mut self, link: &mut Link, heard: Heard) -> Result<Result<(), LinkError>, RunError> {
         let frame = match heard {
             Heard::Connected(Some(connection)) => {
-                tracing::info!(socket = %self.socket.display(), "the control plane accepted this data plane");
+                if !self.redial.is_faltering() {
+                    tracing::info!(socket = %self.socket.display(), "the control plane accepted this data plane");
+                }
+                self.accepted = Instant::now();
                 *link = Link::Up(connection, Phase::Snapshot(self.start_snapshot().await?));
                 return Ok(Ok(()));
             }
@@ -296,7 +313,9 @@ impl Control {
                     return Ok(());
                 }
                 connection.say(FromShard::SnapshotEnd(snapshot.sessions))?;
-                tracing::info!(sessions = snapshot.sessions, "the control plane has the snapshot");
+                if !self.redial.is_faltering() {
+                    tracing::info!(sessions = snapshot.sessions, "the control plane has the snapshot");
+                }
                 let held = std::mem::take(&mut snapshot.held);
                 *phase = Phase::Live;
                 let texts = self.texts.take(|session| self.sessions.contains(session));

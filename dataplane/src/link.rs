@@ -1,6 +1,6 @@
 //! The connection to the control plane: dialling for ever, the handshake, and a writer that never holds anybody up.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
 
 use futures::SinkExt;
 use tokio::{
@@ -18,6 +18,11 @@ use weever_proto::{Event, FrameError, FromShard, Hello, Packets, ShardCodec, ToS
 /// First and longest pause between two attempts; each is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Before another connection in place of one that was just closed here: a control plane that has not noticed yet would refuse
+/// the name.
+pub(crate) const AFRESH: Duration = PAUSE_MIN;
+/// A connection that held this long was a good one.
+const LASTING: Duration = Duration::from_secs(10);
 /// The control plane pings every second. One that says nothing, or reads nothing, for this long hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Frames waiting to be written: a snapshot of every session and more. When full, the connection is given up.
@@ -32,6 +37,8 @@ const BATCH: usize = 256;
 pub(crate) enum LinkError {
     #[error("can't connect: {0}")]
     Connect(io::Error),
+    #[error("it runs as another user (uid {0}) than this data plane")]
+    Foreign(u32),
     #[error("it refused this data plane: {0}")]
     Refused(String),
     #[error("it speaks version {0}, this is version {ours}", ours = VERSION.major)]
@@ -102,8 +109,33 @@ impl Connection {
     }
 }
 
+/// When to dial again after a connection was lost: at once, but later and later while none lasts. A control plane that
+/// accepts everybody and then talks nonsense is not met a thousand times a second.
+#[derive(Debug, Default)]
+pub(crate) struct Redial {
+    pause: Duration,
+}
+
+impl Redial {
+    /// The last connection `lasted` so long.
+    pub(crate) fn after(&mut self, lasted: Duration) -> Duration {
+        if lasted >= LASTING {
+            self.pause = Duration::ZERO;
+        }
+        let pause = self.pause;
+        self.pause = (2 * pause).clamp(PAUSE_MIN, PAUSE_MAX);
+        pause
+    }
+
+    /// Connections are lost again and again: each is no news any more.
+    pub(crate) fn is_faltering(&self) -> bool {
+        self.pause > 2 * PAUSE_MIN
+    }
+}
+
 /// Dials until the control plane accepts.
-pub(crate) async fn dial(path: PathBuf, hello: Hello) -> Connection {
+pub(crate) async fn dial(path: PathBuf, hello: Hello, first: Duration) -> Connection {
+    sleep(first).await;
     let mut pause = PAUSE_MIN;
     let mut said = String::new();
     loop {
@@ -124,14 +156,9 @@ pub(crate) async fn dial(path: PathBuf, hello: Hello) -> Connection {
     }
 }
 
-/// The same in place of a connection that was just closed: a control plane that has not noticed yet would refuse the name.
-pub(crate) async fn redial(path: PathBuf, hello: Hello) -> Connection {
-    sleep(PAUSE_MIN).await;
-    dial(path, hello).await
-}
-
 async fn attempt(path: &PathBuf, hello: &Hello) -> Result<Connection, LinkError> {
     let stream = UnixStream::connect(path).await.map_err(LinkError::Connect)?;
+    is_ours(&stream)?;
     let (reader, writer) = stream.into_split();
     let mut reader = FramedRead::new(reader, ShardCodec);
     let mut writer = FramedWrite::new(writer, ShardCodec);
@@ -164,6 +191,16 @@ async fn attempt(path: &PathBuf, hello: &Hello) -> Result<Connection, LinkError>
     })
 }
 
+/// Whoever has put a socket where ours should be does not get to say what is sent where. Root may dial whom it likes.
+fn is_ours(stream: &UnixStream) -> Result<(), LinkError> {
+    let peer = stream.peer_cred().map_err(LinkError::Connect)?.uid();
+    let own = std::fs::metadata("/proc/self").map_or(0, |meta| meta.uid());
+    match [0, own].contains(&peer) || own == 0 {
+        true => Ok(()),
+        false => Err(LinkError::Foreign(peer)),
+    }
+}
+
 /// Ends when the connection is dropped and all is written, or when the other side doesn't take it.
 async fn write(mut writer: FramedWrite<OwnedWriteHalf, ShardCodec>, mut waiting: mpsc::Receiver<FromShard>) {
     let mut batch = Vec::with_capacity(BATCH);
@@ -188,4 +225,20 @@ async fn write_batch(
         }
     }
     writer.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_do_not_last_are_made_ever_more_rarely() {
+        let mut redial = Redial::default();
+        let mut after = |lasted| redial.after(lasted).as_millis();
+        let quick = Duration::from_millis(1);
+        assert_eq!(after(quick), 0, "a restart is not waited for");
+        let pauses: Vec<u128> = (0..7).map(|_| after(quick)).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 2000, 2000]);
+        assert_eq!([after(LASTING), after(quick)], [0, 100]);
+    }
 }

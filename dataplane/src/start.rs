@@ -18,6 +18,7 @@ use crate::{
     Ask, Settings, WorkerError,
     addresses::{candidates, local_addresses},
     control::{Control, Stats, Texts},
+    link::Redial,
     mailbox::{Mailbox, Reports},
     sessions::Sessions,
     worker::{self, Start},
@@ -123,6 +124,8 @@ pub async fn serve(settings: &Settings, asked: mpsc::Receiver<Ask>) -> Result<()
         stats: Stats::default(),
         drain_timeout: settings.drain_timeout,
         drained_by: None,
+        redial: Redial::default(),
+        accepted: tokio::time::Instant::now(),
     };
     control.run(asked).await
 }

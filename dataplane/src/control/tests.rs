@@ -157,6 +157,8 @@ impl Stage {
             stats: Stats::default(),
             drain_timeout: Duration::from_secs(60),
             drained_by: None,
+            redial: crate::link::Redial::default(),
+            accepted: Instant::now(),
         };
         let ended = tokio::spawn(control.run(asked));
         Self {

@@ -233,6 +233,24 @@ async fn unknown_frames_and_commands_are_skipped() {
     talk.create(&spec(1, 0)).await;
 }
 
+/// Accepting everybody and failing at once is what a broken control plane, or a stranger at its place, does.
+#[tokio::test]
+async fn one_that_accepts_and_hangs_up_is_dialled_more_and_more_rarely() {
+    let control = ControlPlane::listening("hangs-up");
+    let _plane = DataPlane::start(settings(&control.socket()));
+    let began = Instant::now();
+    let mut met = 0;
+    while began.elapsed() < Duration::from_secs(3) {
+        let (talk, ..) = control.meet().await;
+        drop(talk);
+        met += 1;
+    }
+    assert!(met >= 2, "it comes back");
+    assert!(met <= 10, "{met} times in {:?}", began.elapsed());
+    let (mut talk, ..) = control.meet().await;
+    talk.create(&spec(1, 0)).await;
+}
+
 #[tokio::test]
 async fn a_control_plane_that_hangs_is_left() {
     let control = ControlPlane::listening("hangs");
