@@ -1,19 +1,22 @@
 //! The control socket: data planes dial in, say who they are, tell what they hold, and are told what to do.
 
+mod complaints;
+mod place;
+
 use std::collections::HashSet;
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::codec::Framed;
 use weever_proto::{ControlCodec, FrameError, FromShard, Hello, ToShard, VERSION, Version};
 
-use crate::config::user_id;
+use complaints::Complaints;
+pub use place::{SocketError, listen};
+
 use crate::metrics::Metrics;
 use crate::rooms::{Action, ShardId};
 use crate::signalling::Signalling;
@@ -21,100 +24,52 @@ use crate::signalling::Signalling;
 /// From the connection to its first frame.
 const HELLO: Duration = Duration::from_secs(2);
 const PING: Duration = Duration::from_secs(1);
-/// A data plane that says nothing for this long hangs: it sends statistics every second.
-const SILENCE: Duration = Duration::from_secs(5);
+/// A data plane that says nothing while so many are sent hangs: it sends statistics every second. Counted, not timed: after a
+/// stop of this process its word may wait to be read.
+const UNHEARD_PINGS: u32 = 5;
+/// From the greeting to the end of the snapshot.
+const SNAPSHOT: Duration = Duration::from_secs(30);
 /// For the kernel to take what is written. Longer than this, and nobody reads.
 const WRITE: Duration = Duration::from_secs(5);
 /// Commands written in one go, so that the data plane is listened to in between.
 const BATCH: usize = 256;
-/// Connections at once; a machine has fewer cores.
-const MAX_SHARDS: usize = 1024;
 /// For the last commands to be written when the control plane ends.
 const LAST_COMMANDS: Duration = Duration::from_secs(2);
-
-/// Why the control socket can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// Somebody listens there.
-    #[error("{0} is in use by another control plane: stop it, or name another socket with --control-socket")]
-    InUse(String),
-    /// Something else has the path.
-    #[error("{0} exists and is no socket: remove it, or name another place with --control-socket")]
-    NoSocket(String),
-    /// Somebody else could put a socket of their own in its place.
-    #[error("the directory {0} belongs to another user: name another place with --control-socket")]
-    Foreign(String),
-    /// The file system refused.
-    #[error("control socket {path}: {source}; name another place with --control-socket")]
-    Io {
-        /// Which.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// Listens, for this user alone: directory 0700, socket 0600. What a dead control plane left behind is replaced.
-pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
-    let io = |source| SocketError::Io {
-        path: path.display().to_string(),
-        source,
-    };
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    match dir.map(std::fs::metadata) {
-        Some(Ok(meta)) if ![0, user_id()].contains(&meta.uid()) => {
-            let dir = dir.map(|dir| dir.display().to_string());
-            return Err(SocketError::Foreign(dir.unwrap_or_default()));
-        }
-        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            let mut builder = std::fs::DirBuilder::new();
-            let dir = dir.unwrap_or(Path::new("."));
-            builder.recursive(true).mode(0o700).create(dir).map_err(io)?;
-        }
-        _ => {}
-    }
-    if let Ok(meta) = std::fs::symlink_metadata(path) {
-        if !meta.file_type().is_socket() {
-            return Err(SocketError::NoSocket(path.display().to_string()));
-        }
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(SocketError::InUse(path.display().to_string())),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path).map_err(io)?;
-            }
-            Err(error) => return Err(io(error)),
-        }
-    }
-    let listener = UnixListener::bind(path).map_err(io)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
-    Ok(listener)
-}
 
 /// Names in use, so that no two data planes have the same.
 type Names = Arc<Mutex<HashSet<String>>>;
 
-/// Takes connections until told to end; then those that there are end when their last command has been written.
+/// Takes connections until told to end, so many at once; then those that there are end when their last command has been written.
 pub async fn serve(
     listener: UnixListener,
+    max: usize,
     signalling: Signalling,
     metrics: Arc<Metrics>,
     mut end: watch::Receiver<bool>,
 ) {
     let names = Names::default();
-    let room = Arc::new(Semaphore::new(MAX_SHARDS));
+    let complaints = Arc::new(Complaints::default());
+    let room = Arc::new(Semaphore::new(max));
     loop {
         let accepted = tokio::select! {
             _ = end.wait_for(|end| *end) => break,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&listener, &room, &complaints) => accepted,
         };
         let Some((stream, permit)) = accepted else {
             return;
         };
+        if !place::is_ours(&stream) {
+            if complaints.is_news("", &"foreign") {
+                tracing::warn!("control socket: another user's process dialled and was refused");
+            }
+            continue;
+        }
         let connection = Connection {
             signalling: signalling.clone(),
             metrics: metrics.clone(),
             names: names.clone(),
             end: end.clone(),
+            complaints: complaints.clone(),
         };
         tokio::spawn(async move {
             connection.serve(stream).await;
@@ -124,7 +79,7 @@ pub async fn serve(
     drop(listener);
     // Fails when there is nobody left to let go.
     let _ = signalling.let_go_of_shards().await;
-    let all = u32::try_from(MAX_SHARDS).unwrap_or(u32::MAX);
+    let all = u32::try_from(max).unwrap_or(u32::MAX);
     // Who doesn't read by then will tell the next control plane what it has, and be told anew.
     let _ = tokio::time::timeout(LAST_COMMANDS, room.acquire_many(all)).await;
 }
@@ -132,13 +87,16 @@ pub async fn serve(
 async fn accept(
     listener: &UnixListener,
     room: &Arc<Semaphore>,
+    complaints: &Complaints,
 ) -> Option<(UnixStream, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return Some((stream, permit)),
             Err(error) => {
-                tracing::warn!(%error, "control socket: accept");
+                if complaints.is_news("", &error) {
+                    tracing::warn!(%error, "control socket: accept");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -158,8 +116,16 @@ enum Ended {
     Frame(#[from] FrameError),
     #[error("it closed the connection")]
     Closed,
-    #[error("it was silent for {SILENCE:?}")]
+    #[error("it was silent while {UNHEARD_PINGS} pings were sent")]
     Silent,
+    #[error("its snapshot did not end within {SNAPSHOT:?}")]
+    NoSnapshot,
+    #[error("its snapshot has more than the {0} sessions that it has room for")]
+    TooMany(u32),
+    #[error("its snapshot had {0} sessions, and it says {1}")]
+    Miscounted(u32, u32),
+    #[error("it told of a snapshot that was over")]
+    SnapshotAgain,
     #[error("it took no commands")]
     Hung,
     #[error("this control plane ends")]
@@ -182,6 +148,8 @@ impl Ended {
             Self::Hung => "hung",
             Self::LetGo => "let-go",
             Self::HelloAgain => "hello-again",
+            Self::NoSnapshot => "no-snapshot",
+            Self::TooMany(_) | Self::Miscounted(..) | Self::SnapshotAgain => "bad-snapshot",
         }
     }
 }
@@ -192,6 +160,7 @@ struct Connection {
     names: Names,
     /// Whether the control plane is ending.
     end: watch::Receiver<bool>,
+    complaints: Arc<Complaints>,
 }
 
 impl Connection {
@@ -201,7 +170,10 @@ impl Connection {
             Ok(hello) => hello,
             Err(reason) => {
                 self.metrics.shard_disconnected(reason.word());
-                return tracing::warn!(%reason, "a data plane's connection was closed");
+                if self.complaints.is_news("", &reason) {
+                    tracing::warn!(%reason, "a data plane's connection was closed");
+                }
+                return;
             }
         };
         let (name, version) = (hello.name.clone(), hello.version);
@@ -215,15 +187,18 @@ impl Connection {
             );
         }
         let shard = self.signalling.shard_id();
+        let snapshot = Snapshot::begin(hello.max_sessions);
         if let Ok(commands) = self.signalling.shard_up(shard, hello).await {
             self.metrics.shard_connected();
-            let reason = self.talk(&name, version, shard, frames, commands).await;
+            let reason = self.talk(&name, version, shard, snapshot, frames, commands).await;
             self.metrics.shard_disconnected(reason.word());
+            let is_news = self.complaints.is_news(&name, &reason);
             match reason {
                 // How an orderly end looks. What was lost by another is told with its sessions.
                 Ended::Closed => tracing::info!(name, "a data plane closed its connection"),
                 Ended::LetGo => tracing::info!(name, "a data plane was told everything"),
-                reason => tracing::warn!(name, %reason, "a data plane's connection was closed"),
+                reason if is_news => tracing::warn!(name, %reason, "a data plane's connection was closed"),
+                reason => tracing::debug!(name, %reason, "a data plane's connection was closed again"),
             }
             // Fails only when the process is ending.
             let _ = self.signalling.act(Action::ShardDown { shard }).await;
@@ -266,6 +241,10 @@ impl Connection {
                 "it speaks version {theirs} of the protocol, this control plane {ours}"
             ));
         }
+        let mut workers = HashSet::new();
+        if let Some(twice) = hello.workers.iter().find(|worker| !workers.insert(worker.id)) {
+            return Err(format!("it has two workers with the number {}", twice.id.0));
+        }
         let mut names = self
             .names
             .lock()
@@ -284,6 +263,7 @@ impl Connection {
         name: &str,
         version: Version,
         shard: ShardId,
+        mut snapshot: Snapshot,
         mut frames: F,
         mut commands: mpsc::Receiver<ToShard>,
     ) -> Ended
@@ -291,7 +271,8 @@ impl Connection {
         F: Stream<Item = Result<FromShard, FrameError>> + Sink<ToShard, Error = FrameError> + Unpin,
     {
         let mut ping = tokio::time::interval(PING);
-        let mut heard = tokio::time::Instant::now();
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unheard = 0;
         let mut nonce = 0;
         loop {
             tokio::select! {
@@ -299,8 +280,12 @@ impl Connection {
                     None => return Ended::Closed,
                     Some(Err(error)) => return error.into(),
                     Some(Ok(frame)) => {
-                        heard = tokio::time::Instant::now();
-                        if let Err(ended) = self.take(name, shard, frame).await {
+                        unheard = 0;
+                        let taken = match snapshot.check(&frame) {
+                            Ok(()) => self.take(name, shard, frame).await,
+                            Err(ended) => Err(ended),
+                        };
+                        if let Err(ended) = taken {
                             return ended;
                         }
                     }
@@ -319,9 +304,13 @@ impl Connection {
                     }
                 }
                 _ = ping.tick() => {
-                    if heard.elapsed() > SILENCE {
+                    if unheard > UNHEARD_PINGS {
                         return Ended::Silent;
                     }
+                    if snapshot.is_late() {
+                        return Ended::NoSnapshot;
+                    }
+                    unheard += 1;
                     nonce += 1;
                     if let Err(ended) = write(&mut frames, [ToShard::Ping(nonce)]).await {
                         return ended;
@@ -359,6 +348,47 @@ impl Connection {
             FromShard::SnapshotEnd(_) => Action::SnapshotEnd { shard },
         };
         self.signalling.act(action).await.map_err(|_| Ended::Closed)
+    }
+}
+
+/// A data plane tells what it holds once, within its own bounds, and in time: its sessions of before wait for that.
+struct Snapshot {
+    told: u32,
+    max: u32,
+    /// When it has to be over; `None` when it is.
+    until: Option<Instant>,
+}
+
+impl Snapshot {
+    fn begin(max: u32) -> Self {
+        Self {
+            told: 0,
+            max,
+            until: Some(Instant::now() + SNAPSHOT),
+        }
+    }
+
+    fn check(&mut self, frame: &FromShard) -> Result<(), Ended> {
+        match frame {
+            FromShard::Session(_) | FromShard::SnapshotEnd(_) if self.until.is_none() => {
+                Err(Ended::SnapshotAgain)
+            }
+            FromShard::Session(_) if self.told == self.max => Err(Ended::TooMany(self.max)),
+            FromShard::SnapshotEnd(count) if *count != self.told => Err(Ended::Miscounted(self.told, *count)),
+            FromShard::Session(_) => {
+                self.told += 1;
+                Ok(())
+            }
+            FromShard::SnapshotEnd(_) => {
+                self.until = None;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| until < Instant::now())
     }
 }
 

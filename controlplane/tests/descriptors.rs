@@ -81,7 +81,14 @@ fn a_flood_leaves_descriptors_for_probes_and_data_planes() {
         .collect();
     eventually("the flood", || descriptors() >= LIMIT / 2);
     assert!(is_alive(private));
-    let mut mute = UnixStream::connect(&socket).unwrap();
+    // And more silent data planes than that: they are refused one after the other, and probes go on.
+    let silent: Vec<UnixStream> = (0..LIMIT)
+        .map(|_| UnixStream::connect(&socket).unwrap())
+        .collect();
+    for _ in 0..20 {
+        assert!(is_alive(private));
+    }
+    let mut mute = &silent[0];
     mute.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(
         mute.read(&mut [0]).unwrap(),
@@ -89,6 +96,6 @@ fn a_flood_leaves_descriptors_for_probes_and_data_planes() {
         "it was waited for, and then refused"
     );
     assert!(descriptors() < LIMIT, "there are descriptors left");
-    drop(flood);
+    drop((flood, silent));
     let _ = fs::remove_file(&socket);
 }

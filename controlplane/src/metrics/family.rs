@@ -58,7 +58,7 @@ impl Family {
     pub(super) fn add_counts(&mut self, labels: &[(&str, &str)], bounds: &[f64], counts: &[u64], sum: f64) {
         let mut total = 0;
         let bucket = |(bound, count): (&f64, &u64)| {
-            total += count;
+            total = total.saturating_add(*count);
             let mut bucket = Bucket::default();
             bucket.set_upper_bound(*bound);
             bucket.set_cumulative_count(total);
@@ -66,7 +66,7 @@ impl Family {
         };
         let mut histogram = Histogram::default();
         histogram.set_bucket(bounds.iter().zip(counts).map(bucket).collect());
-        histogram.set_sample_count(counts.iter().sum());
+        histogram.set_sample_count(counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count)));
         histogram.set_sample_sum(sum);
         let mut metric = labelled(labels);
         metric.set_histogram(histogram);

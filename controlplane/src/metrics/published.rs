@@ -29,10 +29,11 @@ impl Published {
             let before = self.tracks.get(&now.track);
             // A track that began anew under its old id says less than before: then nothing is added.
             let more = |of: fn(&TrackStats) -> u64| of(now).saturating_sub(before.map_or(0, of));
-            self.sums.packets += more(|track| track.packets);
-            self.sums.bytes += more(|track| track.bytes);
-            self.sums.keyframes += more(|track| track.keyframes);
-            self.sums.lost += more(|track| track.lost);
+            let add = |sum: &mut u64, more| *sum = sum.saturating_add(more);
+            add(&mut self.sums.packets, more(|track| track.packets));
+            add(&mut self.sums.bytes, more(|track| track.bytes));
+            add(&mut self.sums.keyframes, more(|track| track.keyframes));
+            add(&mut self.sums.lost, more(|track| track.lost));
         }
         self.tracks = tracks.iter().map(|track| (track.track, *track)).collect();
     }

@@ -23,6 +23,9 @@ pub(super) const READY: Duration = Duration::from_secs(5);
 /// How long a client may take to answer an offer, each of two times.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
+/// Renegotiations and restarts of a session. One that had one each millisecond would get there in a million years.
+const MAX_COUNT: u64 = i64::MAX as u64;
+
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) shard: ShardId,
@@ -188,6 +191,14 @@ impl State {
         matches!(self.media, MediaState::Publisher { .. })
     }
 
+    pub(super) fn role(&self) -> weever_proto::Role {
+        if self.is_publisher() {
+            weever_proto::Role::Publisher
+        } else {
+            weever_proto::Role::Subscriber
+        }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         // A tree of strings and numbers always has a JSON form.
         serde_json::to_vec(self).unwrap_or_default()
@@ -198,8 +209,15 @@ impl State {
         self.encode().len() <= limits::MAX_STATE
     }
 
+    /// `None` for what no control plane wrote.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
+        let state: Self = serde_json::from_slice(bytes).ok()?;
+        let counts = [state.etag, state.sdp_version];
+        let is_sound = match &state.media {
+            MediaState::Subscriber { view, .. } => view.is_sound(),
+            MediaState::Publisher { .. } => true,
+        };
+        (is_sound && counts.iter().all(|count| *count < MAX_COUNT)).then_some(state)
     }
 }
 
@@ -214,11 +232,7 @@ impl Session {
     }
 
     pub(super) fn role(&self) -> weever_proto::Role {
-        if self.state.is_publisher() {
-            weever_proto::Role::Publisher
-        } else {
-            weever_proto::Role::Subscriber
-        }
+        self.state.role()
     }
 
     pub(super) fn tracks(&self) -> &[PublishedTrack] {

@@ -231,6 +231,10 @@ impl Rooms {
         if self.shards.get(&shard).is_some_and(|s| s.closing.contains(&id)) {
             return command(shard, Command::CloseSession { session: id }, effects);
         }
+        if self.sessions.get(&id).is_some_and(|known| known.shard != shard) {
+            // It is another data plane's.
+            return command(shard, Command::CloseSession { session: id }, effects);
+        }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.seen = true;
             session.routes = routes;
@@ -270,7 +274,9 @@ impl Rooms {
             return command(shard, Command::CloseSession { session: id }, effects);
         };
         let name = (state.room.clone(), snapshot.spec.role, state.id.clone());
-        if self.names.contains_key(&name) {
+        let is_taken = self.names.contains_key(&name) || self.keys.contains_key(&key);
+        let contradicts = state.role() != snapshot.spec.role || !self.has_worker(shard, snapshot.spec.worker);
+        if is_taken || contradicts {
             return command(shard, Command::CloseSession { session: id }, effects);
         }
         if let Some(shard) = self.shards.get_mut(&shard) {
@@ -321,6 +327,12 @@ impl Rooms {
         }
         effects.push(Effect::Notice(resumed));
         self.live_tracks_are(id, &snapshot.live_tracks, effects);
+    }
+
+    fn has_worker(&self, shard: ShardId, worker: WorkerId) -> bool {
+        self.shards
+            .get(&shard)
+            .is_some_and(|shard| shard.candidates(worker).is_some())
     }
 
     pub(super) fn snapshot_end(&mut self, now: Instant, id: ShardId, effects: &mut Vec<Effect>) {

@@ -13,6 +13,7 @@ pub use self::shown::Shown;
 pub use self::slot::Slot;
 pub use self::stream::Draw;
 use self::stream::Stream;
+use super::MAX_SECTIONS;
 use super::description::{Description, Direction, Section, SectionKind};
 use super::emit::{Lines, LocalTransport};
 use super::publish::{PublishedTrack, answer_setup};
@@ -97,6 +98,11 @@ impl View {
             });
         }
         view
+    }
+
+    /// Whether it may have come about by what is done here: one that was kept elsewhere is looked at before it is used.
+    pub fn is_sound(&self) -> bool {
+        self.lines.len() <= MAX_SECTIONS && self.next_mid < u32::MAX / 2
     }
 
     /// Whether there is anything to be served.
