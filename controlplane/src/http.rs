@@ -33,7 +33,7 @@ use crate::auth::Auth;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::signalling::Signalling;
-use limits::JoinRate;
+use limits::{Bodies, JoinRate};
 use measure::Measure;
 use problem::Problem;
 use streams::Streams;
@@ -55,6 +55,8 @@ pub struct App {
     pub streams: Streams,
     /// Places for those who read their events.
     pub player_streams: Streams,
+    /// What is in memory of clients' bodies.
+    pub bodies: Arc<Bodies>,
     /// Told when the process is to end.
     pub stop: tokio::sync::watch::Sender<bool>,
 }

@@ -125,7 +125,7 @@ impl Rooms {
                 if_match,
                 fragment,
             } => {
-                let reply = self.trickle(key, if_match.as_deref(), &fragment, effects);
+                let reply = self.trickle(key, if_match.as_deref(), fragment, effects);
                 reply_to(request, reply, effects);
             }
             Action::Leave { request, key } => {
@@ -409,5 +409,5 @@ fn whole_minutes(age: Duration) -> Duration {
 }
 
 fn unknown_session() -> Reply {
-    Reply::Refused(Refused::new(404, "there is no such session; it may have ended"))
+    Reply::Refused(Refused::no_session())
 }

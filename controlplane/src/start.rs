@@ -15,7 +15,7 @@ use crate::config::{Config, PROGRAM};
 use crate::descriptors;
 use crate::events::Events;
 use crate::events::webhook::{Patience, Webhook};
-use crate::http::limits::JoinRate;
+use crate::http::limits::{Bodies, JoinRate};
 use crate::http::listen::{ListenError, Server, bind, tls};
 use crate::http::streams::Streams;
 use crate::http::{App, player_events, private, public};
@@ -58,13 +58,15 @@ pub fn main(args: &[String]) -> ExitCode {
         return stop.report(PROGRAM.name);
     }
     log_to_stderr(&config.log, config.log_format);
-    match run(config) {
+    let code = match run(config) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    weever_settings::flush_log();
+    code
 }
 
 /// Whether the settings are in order.
@@ -199,7 +201,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let signalling = Signalling::start(rooms, metrics.clone(), events, otlp);
     let (let_go, end) = watch::channel(false);
-    let data_planes = tokio::spawn(shards::serve(control, signalling.clone(), metrics.clone(), end));
+    let connections = descriptors::share(config.max_connections);
+    let data_planes = shards::serve(
+        control,
+        connections.data_planes,
+        signalling.clone(),
+        metrics.clone(),
+        end,
+    );
+    let data_planes = tokio::spawn(data_planes);
 
     let (stop, stopped) = watch::channel(false);
     let config = Arc::new(config);
@@ -207,6 +217,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         signalling: signalling.clone(),
         auth: Auth::new(config.auth, Arc::new(MemoryStore::default())),
         joins: Arc::new(JoinRate::new(config.max_joins_per_address)),
+        bodies: Arc::new(Bodies::default()),
         config: config.clone(),
         metrics,
         streams: Streams::new(stopped.clone()),
@@ -217,7 +228,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let private_at = private_listener.local_addr()?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     tracing::info!(public = %public_at, scheme, private = %private_at, "serving");
-    let connections = descriptors::share(config.max_connections);
     let server = |listener, tls, router, max_connections, patient| Server {
         listener,
         tls,

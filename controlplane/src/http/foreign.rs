@@ -14,8 +14,10 @@ use super::App;
 use super::problem::Problem;
 
 const OTHER_SITE: &str = "a page of another site asked for this, and the private API is not for other sites";
-const OTHER_NAME: &str = "while --private-host is a loopback address, the private API is asked by an IP address or as \
-                          localhost, not by another name";
+const OTHER_NAME: &str = "while --private-host is a loopback address, the private API is asked by a loopback address or as \
+                          localhost, not by another name or address";
+const UNSAID: &str =
+    "a browser asked for this without saying for which page: drain by a program, or by localhost";
 
 /// Lets programs, our own pages and what is typed into a browser pass.
 pub async fn refuse(State(app): State<App>, request: Request<Body>, next: Next) -> Response {
@@ -42,6 +44,12 @@ fn objection(headers: &HeaderMap, uri: &Uri, is_loopback: bool) -> Option<&'stat
     if is_foreign {
         return Some(OTHER_SITE);
     }
+    // Over plain HTTP to anything but localhost browsers tell nothing of whose image or link this GET is, and it ends the
+    // process. They all tell their language; programs and orchestrators don't.
+    let is_unsaid = text("sec-fetch-site").is_none() && headers.contains_key(header::ACCEPT_LANGUAGE);
+    if uri.path() == "/preStop" && is_unsaid {
+        return Some(UNSAID);
+    }
     let is_named = is_loopback && host.is_some_and(|host| !is_this_machine(host));
     is_named.then_some(OTHER_NAME)
 }
@@ -53,8 +61,10 @@ fn is_this_machine(host: &str) -> bool {
         None => host.split(':').next().unwrap_or_default(),
     };
     let name = name.to_ascii_lowercase();
+    // 0.0.0.0 leads here too, and browsers don't take it for this machine: they tell of no other site then.
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
     // RFC 6761 §6.3.
-    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
+    name == "localhost" || name.ends_with(".localhost") || name.parse().is_ok_and(is_loopback)
 }
 
 #[cfg(test)]
@@ -108,11 +118,23 @@ mod tests {
     }
 
     #[test]
+    fn a_browser_that_does_not_say_whose_link_it_follows_ends_nothing() {
+        let browser = ("accept-language", "en");
+        for is_loopback in [true, false] {
+            assert_eq!(asked(is_loopback, &[browser]), Some(UNSAID));
+            assert_eq!(asked(is_loopback, &[browser, ("sec-fetch-site", "none")]), None);
+        }
+    }
+
+    #[test]
     fn a_name_that_somebody_else_resolves_is_not_ours() {
         for host in [
             "evil.example:9443",
             "localhost.evil.example",
             "127.0.0.1.evil.example",
+            "0.0.0.0:9443",
+            "[::]:9443",
+            "192.0.2.1:9443",
             "",
         ] {
             assert_eq!(asked(true, &[("host", host)]), Some(OTHER_NAME), "{host}");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Addresses remembered at once.
@@ -56,6 +56,71 @@ impl JoinRate {
     }
 }
 
+/// Bytes of bodies that are being read, in all and of one address. Who sends slowly holds what was read so far.
+const MAX_BODIES: usize = 64 << 20;
+const MAX_BODIES_OF_ONE: usize = 16 << 20;
+
+/// How much of clients' bodies is in memory.
+#[derive(Debug, Default)]
+pub struct Bodies(Mutex<HeldBodies>);
+
+#[derive(Debug, Default)]
+struct HeldBodies {
+    all: usize,
+    of: HashMap<IpAddr, usize>,
+}
+
+/// What is held of one body. It is free again when this is dropped.
+#[derive(Debug)]
+pub struct HeldBody {
+    bodies: Arc<Bodies>,
+    address: IpAddr,
+    bytes: usize,
+}
+
+impl Bodies {
+    /// A body of which nothing was read yet.
+    pub fn begin(self: &Arc<Self>, address: IpAddr) -> HeldBody {
+        HeldBody {
+            bodies: self.clone(),
+            address,
+            bytes: 0,
+        }
+    }
+}
+
+impl HeldBody {
+    /// Whether so much more of it may be held; then it counts.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let Ok(mut held) = self.bodies.0.lock() else {
+            return false;
+        };
+        let of = held.of.get(&self.address).copied().unwrap_or(0);
+        if held.all + bytes > MAX_BODIES || of + bytes > MAX_BODIES_OF_ONE {
+            return false;
+        }
+        held.all += bytes;
+        held.of.insert(self.address, of + bytes);
+        self.bytes += bytes;
+        true
+    }
+}
+
+impl Drop for HeldBody {
+    fn drop(&mut self) {
+        let Ok(mut held) = self.bodies.0.lock() else {
+            return;
+        };
+        held.all -= self.bytes;
+        match held.of.get_mut(&self.address) {
+            Some(of) if *of > self.bytes => *of -= self.bytes,
+            _ => {
+                held.of.remove(&self.address);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -75,5 +140,45 @@ mod tests {
             .count();
         assert_eq!(passed, 9);
         assert!((0..1000).all(|_| JoinRate::new(0).admits_at(one, start)));
+    }
+
+    #[test]
+    fn a_flood_of_addresses_is_not_remembered_for_ever() {
+        let rate = JoinRate::new(1);
+        let start = Instant::now();
+        let address = |n: u32| IpAddr::from((n + (1 << 24)).to_be_bytes());
+        let passed = (0..100_000)
+            .filter(|n| rate.admits_at(address(*n), start))
+            .count();
+        assert_eq!(passed, MAX_ADDRESSES);
+        assert_eq!(rate.buckets.lock().unwrap().len(), MAX_ADDRESSES);
+        let later = start + Duration::from_secs(3);
+        assert!(rate.admits_at(address(100_000), later), "there is room again");
+        assert_eq!(rate.buckets.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn bodies_are_bounded_for_one_address_and_for_all() {
+        const MEGABYTE: usize = 1 << 20;
+        let bodies = Arc::new(Bodies::default());
+        let address = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let fill = |n: u8| {
+            let mut held = Vec::new();
+            while held.len() < 100 {
+                let mut body = bodies.begin(address(n));
+                if !(body.grow(MEGABYTE / 2) && body.grow(MEGABYTE / 2)) {
+                    break;
+                }
+                held.push(body);
+            }
+            held
+        };
+        let mut all: Vec<Vec<HeldBody>> = (0..5).map(fill).collect();
+        assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [16, 16, 16, 16, 0]);
+        all.remove(0);
+        assert_eq!(fill(9).len(), 16);
+        drop(all);
+        let held = bodies.0.lock().unwrap();
+        assert_eq!((held.all, held.of.len()), (0, 0), "all is given back");
     }
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -32,12 +32,28 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST: Duration = Duration::from_secs(30);
 /// For the next request, and for the client to take the last answer.
 const IDLE: Duration = Duration::from_secs(30);
+/// The same two, while hardly any connection is left: who asks for nothing gives way to who comes.
+const IDLE_IN_A_CROWD: Duration = Duration::from_secs(2);
 /// For requests that are under way when the server is to end.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 /// Bytes of a request's headers.
 const MAX_HEADERS: usize = 64 * 1024;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 64;
+/// Streams of such a connection that were reset before anybody looked at them (RFC 9113 §10.5; CVE-2023-44487).
+const MAX_RESET_STREAMS: usize = 20;
+/// Streams on which a client broke the protocol.
+const MAX_BROKEN_STREAMS: usize = 64;
+/// Bytes that one stream, and a whole connection, may send before somebody reads them. Offers are smaller.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// Bytes of an answer that wait for one stream's client.
+const MAX_UNSENT: usize = 64 * 1024;
+/// Connections that are refused in words at once; others are just closed.
+const MAX_REFUSALS: usize = 64;
+/// For a client to take its refusal, and bytes of its request that are read meanwhile.
+const REFUSAL: Duration = Duration::from_secs(1);
+const MAX_UNREAD: usize = 512 * 1024;
 /// Connections that wait to be taken. Beyond it a client's next try is a second later: 5000 may come in 5 s, in bursts.
 const BACKLOG: u32 = 4096;
 
@@ -131,7 +147,7 @@ pub struct Server {
     pub router: Router,
     /// Connections in all; more wait in the kernel.
     pub max_connections: usize,
-    /// Connections of one address; more are closed.
+    /// Connections of one address; more are refused.
     pub max_per_address: usize,
     /// Whether a request may take as long as it likes.
     pub patient: bool,
@@ -144,6 +160,11 @@ impl Server {
     pub async fn serve(self, mut stop: watch::Receiver<bool>) {
         let room = Arc::new(Semaphore::new(self.max_connections));
         let held = Held::default();
+        let crowd = Crowd {
+            room: room.clone(),
+            max: self.max_connections,
+        };
+        let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
         let router = self.router;
         loop {
             let accepted = tokio::select! {
@@ -155,6 +176,13 @@ impl Server {
             };
             let peer = Peer::from(peer.ip());
             let Some(seat) = Seat::take(&held, peer.0, self.max_per_address) else {
+                // Over TLS a refusal would cost a handshake, which is what floods are after.
+                if let (None, Ok(place)) = (&self.tls, refusals.clone().try_acquire_owned()) {
+                    tokio::spawn(async move {
+                        refuse(stream).await;
+                        drop((place, permit));
+                    });
+                }
                 continue;
             };
             let talk = Talk {
@@ -166,6 +194,7 @@ impl Server {
                     _seat: seat,
                     _permit: permit,
                 }),
+                crowd: crowd.clone(),
             };
             let tls = self.tls.clone();
             // What goes wrong on one connection is its client's to notice.
@@ -250,11 +279,13 @@ struct Talk {
     patient: bool,
     stop: watch::Receiver<bool>,
     place: Arc<Place>,
+    crowd: Crowd,
 }
 
 /// What keeps a connection open: requests under way, or not long ago.
 struct Activity {
     requests: usize,
+    since: Instant,
     until: Instant,
 }
 
@@ -276,6 +307,7 @@ impl Talk {
     {
         let activity = Arc::new(Mutex::new(Activity {
             requests: 0,
+            since: Instant::now(),
             until: Instant::now() + PATIENCE,
         }));
         let service = {
@@ -292,7 +324,7 @@ impl Talk {
         let builder = builder();
         // It ends with an upgrade too: what was a connection is then the WebSocket's.
         let mut talk = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-        let mut idle = std::pin::pin!(idle(&activity));
+        let mut idle = std::pin::pin!(idle(&activity, &self.crowd));
         tokio::select! {
             end = talk.as_mut() => return end.map_err(io::Error::other),
             () = idle.as_mut() => return Ok(()),
@@ -317,6 +349,11 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(MAX_HEADERS).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+        .max_local_error_reset_streams(MAX_BROKEN_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(MAX_UNSENT)
         .keep_alive_interval(PATIENCE)
         .keep_alive_timeout(PATIENCE);
     builder
@@ -329,6 +366,11 @@ async fn answer(
     tenure: Tenure,
     request: Request<Incoming>,
 ) -> io::Result<Response> {
+    if request.headers().get_all(header::HOST).iter().count() > 1 {
+        // RFC 9112 §3.2: of two, somebody on the way believes the other one.
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "there is more than one Host");
+        return Ok(problem.into_response());
+    }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(tenure.clone());
@@ -362,19 +404,61 @@ impl Drop for Busy {
     fn drop(&mut self) {
         if let Ok(mut activity) = self.0.lock() {
             activity.requests -= 1;
-            activity.until = Instant::now() + IDLE;
+            activity.since = Instant::now();
+            activity.until = activity.since + IDLE;
         }
     }
 }
 
-/// Returns when nothing has been asked for too long: the first request has less time than later ones.
-async fn idle(activity: &Mutex<Activity>) {
+/// Returns when nothing has been asked for too long: the first request has less time than later ones, and in a crowd all
+/// have little.
+async fn idle(activity: &Mutex<Activity>, crowd: &Crowd) {
     loop {
+        let now = Instant::now();
         let next = match activity.lock() {
-            Ok(activity) if activity.requests > 0 => Instant::now() + PATIENCE,
-            Ok(activity) if activity.until > Instant::now() => activity.until,
+            Ok(activity) if activity.requests > 0 => now + PATIENCE,
+            Ok(activity) if crowd.is_dense() && activity.since + IDLE_IN_A_CROWD <= now => return,
+            Ok(activity) if activity.until > now => activity.until.min(now + IDLE_IN_A_CROWD),
             _ => return,
         };
         tokio::time::sleep_until(next).await;
     }
+}
+
+/// How many connections the server has room for, and has.
+#[derive(Clone)]
+struct Crowd {
+    room: Arc<Semaphore>,
+    max: usize,
+}
+
+impl Crowd {
+    /// Fewer than a quarter of the places are free.
+    fn is_dense(&self) -> bool {
+        self.room.available_permits() < self.max / 4
+    }
+}
+
+/// Tells a client over plain HTTP that its address has too many connections, whatever it asks for.
+async fn refuse(mut stream: TcpStream) {
+    const DETAIL: &str = r#"{"type":"about:blank","title":"Too Many Requests","status":429,"detail":"too many connections from this address; close some, or come again later"}"#;
+    let answer = format!(
+        "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\nretry-after: 5\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{DETAIL}",
+        DETAIL.len()
+    );
+    let telling = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // A connection that is closed with unread bytes loses the answer on its way.
+        let mut unread = [0; 1024];
+        for _ in 0..MAX_UNREAD / unread.len() {
+            if stream.read(&mut unread).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Its client's to notice.
+    let _ = tokio::time::timeout(REFUSAL, telling).await;
 }

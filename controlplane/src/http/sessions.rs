@@ -1,5 +1,6 @@
 //! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): joining by POST, and the session's own URL.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -11,12 +12,13 @@ use futures::StreamExt;
 use serde::Deserialize;
 use weever_proto::Role;
 
+use super::limits::HeldBody;
 use super::names_in_path::{Path, Query};
 use super::problem::Problem;
 use super::{App, Peer, player_events, player_layers};
 use crate::names::{FullId, RoomName};
-use crate::rooms::{Action, Join, Posted, Reply, SessionKey, Topic};
-use crate::sdp::{Description, MAX_SDP, SdpError};
+use crate::rooms::{Action, Join, Posted, Refused, Reply, SessionKey, Topic};
+use crate::sdp::{Description, Fragment, MAX_SDP, SdpError};
 use crate::traceparent::TraceParent;
 
 const SDP: &str = "application/sdp";
@@ -132,8 +134,10 @@ async fn join(
             Problem::new(StatusCode::UNAUTHORIZED, "bad token").with(header::WWW_AUTHENTICATE, "Bearer")
         );
     }
-    let body = read(headers, body).await?;
+    let mut held = app.bodies.begin(address);
+    let body = read(headers, body, &mut held).await?;
     let offer = parse(body).await?;
+    drop(held);
     let reply = app
         .signalling
         .request(|request| {
@@ -261,7 +265,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-async fn read(headers: &HeaderMap, body: &mut Body) -> Result<String, Problem> {
+async fn read(headers: &HeaderMap, body: &mut Body, held: &mut HeldBody) -> Result<String, Problem> {
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -282,6 +286,10 @@ async fn read(headers: &HeaderMap, body: &mut Body) -> Result<String, Problem> {
         if bytes.len() + chunk.len() > MAX_SDP {
             *body = Body::from_stream(chunks);
             return Err(too_large());
+        }
+        if !held.grow(chunk.len()) {
+            let detail = "too much is being uploaded at once; try again in a moment";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(header::RETRY_AFTER, "1"));
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -309,7 +317,7 @@ async fn parse(text: String) -> Result<Description, Problem> {
         let read = tokio::task::spawn_blocking(move || Description::parse(&text)).await;
         read.unwrap_or_else(|_| Err(SdpError::Malformed("it could not be read".into())))
     };
-    parsed.map_err(|error| crate::rooms::Refused::from(error).into())
+    parsed.map_err(|error| Refused::from(error).into())
 }
 
 /// Paths that look like an endpoint's and are none: a name is missing, or has a slash in it.
@@ -323,7 +331,12 @@ pub async fn misspelt(method: Method) -> Response {
 }
 
 /// `/session/{key}`
-pub async fn session(State(app): State<App>, Path(key): Path<String>, request: Request<Body>) -> Response {
+pub async fn session(
+    State(app): State<App>,
+    Peer(address): Peer,
+    Path(key): Path<String>,
+    request: Request<Body>,
+) -> Response {
     const ALLOW: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
     match *request.method() {
         Method::OPTIONS => (
@@ -335,11 +348,8 @@ pub async fn session(State(app): State<App>, Path(key): Path<String>, request: R
         )
             .into_response(),
         Method::GET | Method::HEAD | Method::DELETE | Method::PATCH => {
-            let Some(key) = SessionKey::parse(&key) else {
-                return gone().into_response();
-            };
             let (parts, mut body) = request.into_parts();
-            match act_on(&app, key, &parts.method, &parts.headers, &mut body).await {
+            match act_on(&app, address, &key, &parts.method, &parts.headers, &mut body).await {
                 Ok(response) => response,
                 Err(problem) => {
                     discard(body).await;
@@ -353,13 +363,17 @@ pub async fn session(State(app): State<App>, Path(key): Path<String>, request: R
 
 async fn act_on(
     app: &App,
-    key: SessionKey,
+    address: IpAddr,
+    key: &str,
     method: &Method,
     headers: &HeaderMap,
     body: &mut Body,
 ) -> Result<Response, Problem> {
+    // What can't be a key is refused like one that is none, or none any more: by the same looks, in the same order.
+    let named = || SessionKey::parse(key).ok_or_else(gone);
     let reply = match *method {
         Method::DELETE => {
+            let key = named()?;
             app.signalling
                 .request(|request| Action::Leave { request, key })
                 .await
@@ -376,7 +390,10 @@ async fn act_on(
                 .filter_map(|tags| tags.to_str().ok())
                 .collect();
             let if_match = (!tags.is_empty()).then(|| tags.join(","));
-            let fragment = read(headers, body).await?;
+            let mut held = app.bodies.begin(address);
+            let fragment = Fragment::parse(&read(headers, body, &mut held).await?);
+            drop(held);
+            let key = named()?;
             app.signalling
                 .request(|request| Action::Trickle {
                     request,
@@ -387,6 +404,7 @@ async fn act_on(
                 .await
         }
         _ => {
+            let key = named()?;
             app.signalling
                 .request(|request| Action::Inspect { request, key })
                 .await

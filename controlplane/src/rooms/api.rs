@@ -8,7 +8,7 @@ use weever_proto::{Command, Event, Hello, Kind, Role, SessionId, SessionSnapshot
 
 use super::trace::{JoinTrace, Posted};
 use crate::names::{FullId, RoomName};
-use crate::sdp::Description;
+use crate::sdp::{Description, Fragment, SdpError};
 
 /// Pairs a reply with the request that it answers. Made by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,8 +188,8 @@ pub enum Action {
         key: SessionKey,
         /// The header, as it came.
         if_match: Option<String>,
-        /// The body (RFC 8840 §9).
-        fragment: String,
+        /// What the body said (RFC 8840 §9). Read before it comes here: however long, it keeps nobody else waiting.
+        fragment: Result<Fragment, SdpError>,
     },
     /// DELETE.
     Leave {
@@ -427,6 +427,11 @@ impl Refused {
             retry_after: None,
             reason: None,
         }
+    }
+
+    /// The URL is of no session.
+    pub(crate) fn no_session() -> Self {
+        Self::new(404, "there is no such session; it may have ended")
     }
 
     pub(crate) fn later(detail: impl Into<String>, retry_after: Duration) -> Self {

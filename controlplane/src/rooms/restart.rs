@@ -4,7 +4,7 @@ use weever_proto::Command;
 
 use super::api::{Effect, Refused, Reply, SessionKey};
 use super::{Rooms, command, unknown_session};
-use crate::sdp::Fragment;
+use crate::sdp::{Fragment, SdpError};
 
 /// Whether an `If-Match` names the session's ETag or any (RFC 9110 §13.1.1). RFC 9725 §4.3.3 writes `"*"` in its example, and
 /// so do clients.
@@ -18,7 +18,7 @@ impl Rooms {
         &mut self,
         key: SessionKey,
         if_match: Option<&str>,
-        fragment: &str,
+        fragment: Result<Fragment, SdpError>,
         effects: &mut Vec<Effect>,
     ) -> Reply {
         let Some(id) = self.keys.get(&key).copied() else {
@@ -34,10 +34,10 @@ impl Rooms {
         &mut self,
         id: weever_proto::SessionId,
         if_match: Option<&str>,
-        text: &str,
+        fragment: Result<Fragment, SdpError>,
         effects: &mut Vec<Effect>,
     ) -> Result<Reply, Refused> {
-        let fragment = Fragment::parse(text)?;
+        let fragment = fragment?;
         let Some(session) = self.sessions.get(&id) else {
             return Ok(unknown_session());
         };

@@ -48,8 +48,8 @@ impl Fragment {
             };
             let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
             match name.trim() {
-                "ice-ufrag" => ufrag = ufrag.or(Some(value.trim())),
-                "ice-pwd" => password = password.or(Some(value.trim())),
+                "ice-ufrag" => keep("ice-ufrag", &mut ufrag, value.trim())?,
+                "ice-pwd" => keep("ice-pwd", &mut password, value.trim())?,
                 "candidate" => candidates += 1,
                 _ => {}
             }
@@ -84,6 +84,17 @@ impl Fragment {
     }
 }
 
+/// Each m-line may repeat it, and none may say something else: there is one ICE session (RFC 8843 §10).
+fn keep<'a>(name: &str, kept: &mut Option<&'a str>, value: &'a str) -> Result<(), SdpError> {
+    match *kept {
+        Some(before) if before != value => Err(SdpError::malformed(format!("it has two different a={name}"))),
+        _ => {
+            *kept = Some(value);
+            Ok(())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +117,8 @@ mod tests {
 
     #[test]
     fn what_they_should_not() {
-        for text in ["", "\r\n", "hello", "a=ice-ufrag:EsAw", "v=0\r\n"] {
+        let two = "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\na=ice-ufrag:EsAx\r\n";
+        for text in ["", "\r\n", "hello", "a=ice-ufrag:EsAw", "v=0\r\n", two] {
             assert!(
                 matches!(Fragment::parse(text), Err(SdpError::Malformed(_))),
                 "{text:?}"

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weever_controlplane::rooms::{Action, Notice, Reply, RoomsConfig, SessionKey, ShardId};
+use weever_controlplane::sdp::Fragment;
 use weever_proto::{Role, SessionId};
 
 use crate::bench::{Bench, hello};
@@ -341,7 +342,7 @@ fn patch(bench: &mut Bench, key: SessionKey, if_match: Option<&str>, fragment: &
         request,
         key,
         if_match: if_match.map(Into::into),
-        fragment: fragment.into(),
+        fragment: Fragment::parse(fragment),
     });
     bench.replies.remove(&request).unwrap()
 }

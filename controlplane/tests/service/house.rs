@@ -157,7 +157,7 @@ impl House {
     }
 }
 
-async fn oblige(mut frames: Frames) {
+pub async fn oblige(mut frames: Frames) {
     while let Some(Ok(frame)) = frames.next().await {
         let answer = match frame {
             ToShard::Ping(nonce) => FromShard::Pong(nonce),
