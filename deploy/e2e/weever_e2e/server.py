@@ -58,6 +58,9 @@ class Server:
         self.io = io
         self.flags = flags
         self.process = None
+        # Where its log goes instead of to the file (a descriptor), and what else it finds in its environment.
+        self.stderr = None
+        self.environment = {}
         self.log_path = OUTPUT / f"{name}.log"
 
     async def __aenter__(self):
@@ -78,12 +81,13 @@ class Server:
             "--udp-port", str(self.udp_port), "--udp-host", "127.0.0.1",
             "--control-socket", self.control_socket, "--io", self.io, *self.flags,
         ]
-        environment = dict(os.environ, RUST_LOG=os.environ.get("RUST_LOG", "info"), NO_COLOR="1")
+        environment = dict(os.environ, RUST_LOG=os.environ.get("RUST_LOG", "info"), NO_COLOR="1", **self.environment)
         with open(self.log_path, "ab") as log:
             log.write(f"$ {' '.join(command)}\n".encode())
             log.flush()
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                command, stdin=subprocess.DEVNULL, stdout=log, env=environment,
+                stderr=log if self.stderr is None else self.stderr,
                 start_new_session=True,
             )
         await self.ready(START_SECONDS)
