@@ -215,13 +215,15 @@ pub const SETTINGS: &[Setting] = &[
         "What is logged, as RUST_LOG: info, weever_controlplane=debug, ...",
     ),
     LOG_FORMAT,
-    setting(
-        PROCESS,
-        "otlp-endpoint",
-        "URL",
-        None,
-        "OpenTelemetry collector that is sent a trace of each join, by OTLP over HTTP: http://localhost:4318.",
-    ),
+    // Secret, since it may hold a password.
+    Setting {
+        name: "otlp-endpoint",
+        value: "URL",
+        default: None,
+        help: "OpenTelemetry collector that is sent a trace of each join, by OTLP over HTTP: http://localhost:4318.",
+        group: PROCESS,
+        secret: true,
+    },
 ];
 
 /// The program, as its help shows it.
