@@ -11,8 +11,10 @@ mod census;
 mod chat;
 mod join;
 mod leave;
+mod limits;
 mod packets;
 mod placement;
+mod rates;
 mod restart;
 mod session;
 mod shards;
@@ -33,6 +35,7 @@ pub use api::{
 };
 pub use census::{Census, RoomDetail, RoomInfo, SessionInfo, ShardInfo, TrackInfo, WorkerInfo};
 pub use chat::ChatCounts;
+pub use limits::Limits;
 use session::Session;
 use shards::Shard;
 pub use trace::{JoinOutcome, JoinTrace, Posted};
@@ -161,7 +164,10 @@ impl Rooms {
                 shard,
                 permille,
                 tracks,
-            } => self.measured(now, shard, permille, &tracks),
+            } => {
+                self.measured(now, shard, permille, &tracks);
+                self.counted(now, shard, &tracks, effects);
+            }
             Action::Event { shard, event } => self.event(now, shard, event, effects),
             Action::Drain => {
                 if !std::mem::replace(&mut self.draining, true) {
@@ -307,6 +313,9 @@ impl Rooms {
             .is_some_and(|starting| starting.deadline <= now)
         {
             return self.end(now, id, "data-plane-silent", Tell::Shard, effects);
+        }
+        if session.must_end().is_some_and(|at| at <= now) {
+            return self.end(now, id, "duration-exceeded", Tell::Shard, effects);
         }
         if session
             .joining

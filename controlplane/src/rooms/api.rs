@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use weever_proto::{Command, Event, Hello, Kind, Role, SessionId, SessionSnapshot, TrackStats, WorkerId};
 
+use super::limits::Limits;
 use super::trace::{JoinTrace, Posted};
 use crate::names::{FullId, RoomName};
 use crate::sdp::{Description, Fragment, SdpError};
@@ -169,6 +170,8 @@ pub struct Join {
     pub offer: Description,
     /// Players: whose media the slots show (Full ID or ID); default the longest live.
     pub from: Option<String>,
+    /// What whoever admitted them allows.
+    pub limits: Limits,
     /// When it was asked for.
     pub posted: Posted,
     /// Another node sent them here: they are not sent on.
@@ -502,7 +505,8 @@ pub enum Notice {
     Left {
         /// Whose session.
         who: Who,
-        /// `left`, `stopped`, `replaced`, `disconnected`, `shard-lost`, `unanswered-offer`, or the data plane's word.
+        /// `left`, `stopped`, `replaced`, `disconnected`, `shard-lost`, `unanswered-offer`, `duration-exceeded`,
+        /// `bitrate-exceeded`, or the data plane's word.
         reason: &'static str,
         /// How long it was there.
         age: Duration,

@@ -7,6 +7,7 @@ use weever_proto::{Command, DtlsRole, Extension, Refusal, Role, SessionId, limit
 
 use super::api::{Effect, Join, Notice, Refused, Reply, SessionKey};
 use super::placement::{DRAINING_RETRY, NO_SHARD_RETRY};
+use super::rates::Meter;
 use super::session::{MediaState, Negotiation, READY, Session, Starting, State};
 use super::trace::{Joining, PATIENCE};
 use super::watching::EventStreams;
@@ -71,6 +72,7 @@ impl Rooms {
             };
             return Err(Refused::new(409, format!("duplicate {role}")));
         }
+        self.check_room(&join, holder)?;
         let (shard, worker) = self.place(&join.room)?;
         let prepared = self.prepare(&join, shard, worker)?;
         if !prepared.fits() {
@@ -108,7 +110,15 @@ impl Rooms {
         };
         if join.role == Role::Publisher {
             let entropy = &mut self.entropy;
-            let made = publish::answer(&join.offer, &transport, sdp_id, 1, &[], || entropy.draw())?;
+            let made = publish::answer(
+                &join.offer,
+                &transport,
+                sdp_id,
+                1,
+                &[],
+                join.limits.max_bitrate,
+                || entropy.draw(),
+            )?;
             publish::check_whole(&join.offer, &made.tracks)?;
             let media = MediaState::Publisher {
                 tracks: made.tracks,
@@ -197,6 +207,7 @@ impl Rooms {
             room,
             id: full_id,
             offer,
+            limits,
             posted,
             redirected,
             ..
@@ -218,6 +229,7 @@ impl Rooms {
             DtlsRole::Server
         };
         state.calls = dtls_role == DtlsRole::Client;
+        state.limits = limits;
         let deadline = now + READY;
         let session = Session {
             id,
@@ -242,6 +254,7 @@ impl Rooms {
             watch: None,
             renegotiated: Vec::new(),
             seen: true,
+            meter: Meter::default(),
             event_streams: EventStreams::default(),
             state,
         };
@@ -286,6 +299,7 @@ impl Rooms {
             .insert((name.clone(), role, session.state.id.clone()), id);
         self.minutes.insert((session.joined + MINUTE, id));
         self.sessions.insert(id, session);
+        self.limit_duration(id);
         if is_new {
             effects.push(Effect::Notice(Notice::RoomOpened(name)));
         }

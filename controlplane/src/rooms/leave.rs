@@ -32,6 +32,9 @@ impl Rooms {
             self.keys.remove(&key);
         }
         self.names.remove(&(room_name.clone(), role, full_id.clone()));
+        if let Some(at) = session.must_end() {
+            self.timers.remove(&(at, id));
+        }
         if let Some(shard) = self.shards.get_mut(&session.shard) {
             shard.remove_load(session.worker);
         }

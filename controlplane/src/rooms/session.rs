@@ -10,6 +10,8 @@ use weever_proto::{
 };
 
 use super::api::{RequestId, SessionKey, ShardId, TrackName, Who};
+use super::limits::Limits;
+use super::rates::Meter;
 use super::trace::Joining;
 use super::viewers::Watch;
 use super::watching::EventStreams;
@@ -53,6 +55,8 @@ pub(super) struct Session {
     pub(super) renegotiated: Vec<Command>,
     /// Named in the snapshot that is being received.
     pub(super) seen: bool,
+    /// Of what a publisher sends.
+    pub(super) meter: Meter,
     /// What its streams of events were told.
     pub(super) event_streams: EventStreams,
     pub(super) state: State,
@@ -98,6 +102,8 @@ pub(super) struct State {
     /// The server began the DTLS handshake. The roles stay what they were (RFC 8842 §5.5).
     #[serde(default)]
     pub(super) calls: bool,
+    #[serde(default)]
+    pub(super) limits: Limits,
     pub(super) media: MediaState,
 }
 
@@ -154,6 +160,7 @@ impl State {
             sdp_version: 1,
             first,
             calls: false,
+            limits: Limits::default(),
             media,
         }
     }
@@ -233,6 +240,11 @@ impl Session {
 
     pub(super) fn role(&self) -> weever_proto::Role {
         self.state.role()
+    }
+
+    /// When its time is up.
+    pub(super) fn must_end(&self) -> Option<Instant> {
+        self.state.limits.end(self.joined)
     }
 
     pub(super) fn tracks(&self) -> &[PublishedTrack] {

@@ -10,6 +10,7 @@ use weever_proto::{
 };
 
 use super::api::{Effect, Notice, Refused, Reply, ShardId};
+use super::rates::Meter;
 use super::session::{MediaState, Negotiation, Session, State};
 use super::tracks::{Traffic, TrafficOfTracks};
 use super::watching::EventStreams;
@@ -304,6 +305,7 @@ impl Rooms {
             watch: None,
             renegotiated: Vec::new(),
             seen: true,
+            meter: Meter::default(),
             event_streams: EventStreams::default(),
             state,
         };

@@ -374,7 +374,9 @@ impl Rooms {
         };
         let known = session.tracks().to_vec();
         let (sdp_id, version) = (session.state.sdp_id, session.state.sdp_version + 1);
-        let Ok(made) = publish::answer(&offer, &transport, sdp_id, version, &known, || entropy.draw()) else {
+        let max_bitrate = session.state.limits.max_bitrate;
+        let mint = || entropy.draw();
+        let Ok(made) = publish::answer(&offer, &transport, sdp_id, version, &known, max_bitrate, mint) else {
             return false;
         };
         let mut state = session.state.clone();

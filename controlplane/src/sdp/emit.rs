@@ -63,6 +63,13 @@ impl Lines {
         self.line(format_args!("c=IN {family} {}", at.ip()));
     }
 
+    /// The most that the peer may send in a section, bits per second: exactly (RFC 3890), and in kbit/s for clients that know
+    /// only that (RFC 8866 §5.8). To be said behind [`Lines::media`].
+    pub fn bandwidth(&mut self, bits_per_second: u64) {
+        self.line(format_args!("b=AS:{}", bits_per_second.div_ceil(1000)));
+        self.line(format_args!("b=TIAS:{bits_per_second}"));
+    }
+
     /// A section that is not served (RFC 3264 §6), or was and is no more.
     pub fn rejected(&mut self, media: &str, proto: &str, fmt: &str, mid: &str) {
         let fmt = if fmt.trim().is_empty() { "0" } else { fmt };

@@ -1,5 +1,7 @@
 //! Answering those who send.
 
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Serialize};
 use weever_proto::{Codec, Extension, Kind, PayloadType, Receive, TrackId, limits};
 
@@ -7,6 +9,9 @@ use super::SdpError;
 use super::codecs::{Format, extension_kind, kind_of};
 use super::description::{Description, Direction, Section, SectionKind, Setup};
 use super::emit::{Lines, LocalTransport};
+
+/// Of a limited bit rate a sound gets no more than this, bits per second: music in stereo needs no more.
+const MAX_SOUND: u64 = 128_000;
 
 /// One m-line that a publisher sends on, as it was negotiated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +90,8 @@ pub struct PublishAnswer {
 
 /// Answers an offer of somebody who sends: every m-line with its first codec that we forward.
 ///
-/// `known` are the tracks so far; an m-line that stays keeps its track and label. `mint` makes track numbers.
+/// `known` are the tracks so far; an m-line that stays keeps its track and label. `max_bitrate`, bits per second of all media, is
+/// shared out among the m-lines. `mint` makes track numbers.
 ///
 /// # Errors
 /// [`SdpError::Unservable`] when media is offered, but none that we forward.
@@ -95,6 +101,7 @@ pub fn answer(
     id: u64,
     version: u64,
     known: &[PublishedTrack],
+    max_bitrate: Option<NonZeroU64>,
     mut mint: impl FnMut() -> u64,
 ) -> Result<PublishAnswer, SdpError> {
     let mut tracks: Vec<PublishedTrack> = Vec::new();
@@ -115,7 +122,7 @@ pub fn answer(
             "{n} m-lines with media, at most {max} are received"
         )));
     }
-    let text = write(offer, transport, id, version, &tracks);
+    let text = write(offer, transport, id, version, &tracks, max_bitrate);
     Ok(PublishAnswer {
         text,
         extensions: extensions(offer, &tracks),
@@ -236,6 +243,7 @@ fn write(
     id: u64,
     version: u64,
     tracks: &[PublishedTrack],
+    max_bitrate: Option<NonZeroU64>,
 ) -> String {
     let find = |section: &Section| {
         tracks
@@ -265,7 +273,10 @@ fn write(
         }
         let candidates = std::mem::take(&mut first);
         match find(section) {
-            Some(track) => received(&mut lines, section, track, transport, setup, candidates),
+            Some(track) => {
+                let share = max_bitrate.map(|max| share(max, tracks, track.kind()));
+                received(&mut lines, section, track, transport, setup, candidates, share);
+            }
             None if section.kind == SectionKind::Application => {
                 lines.media(&section.media, &section.proto, &section.fmt, transport);
                 lines.transport(&section.mid, setup, transport, candidates);
@@ -292,6 +303,21 @@ fn write(
     lines.finish()
 }
 
+/// What one m-line gets of a session's bit rate: sounds a quarter at most, pictures the rest.
+fn share(max: NonZeroU64, tracks: &[PublishedTrack], kind: Kind) -> u64 {
+    let of = |kind| tracks.iter().filter(|track| track.kind() == kind).count() as u64;
+    let (max, sounds, pictures) = (max.get(), of(Kind::Audio), of(Kind::Video));
+    let sound = match (sounds, pictures) {
+        (0, _) => 0,
+        (_, 0) => max / sounds,
+        _ => (max / 4 / sounds).min(MAX_SOUND),
+    };
+    match kind {
+        Kind::Audio => sound.max(1),
+        Kind::Video => ((max - sound * sounds) / pictures.max(1)).max(1),
+    }
+}
+
 fn without_feedback(format: &Format) -> Format {
     Format {
         feedback: Vec::new(),
@@ -306,6 +332,7 @@ fn received(
     transport: &LocalTransport,
     setup: &str,
     candidates: bool,
+    max_bitrate: Option<u64>,
 ) {
     // In the client's own order: one that puts RED first sends it.
     let formats: Vec<&Format> = section
@@ -319,6 +346,9 @@ fn received(
         .collect();
     let fmt: Vec<String> = formats.iter().map(|format| format.pt.to_string()).collect();
     lines.media(&section.media, &section.proto, &fmt.join(" "), transport);
+    if let Some(bits_per_second) = max_bitrate {
+        lines.bandwidth(bits_per_second);
+    }
     lines.transport(&section.mid, setup, transport, candidates);
     lines.push("a=recvonly");
     lines.push("a=rtcp-mux");

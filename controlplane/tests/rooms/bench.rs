@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use weever_controlplane::names::{FullId, RoomName};
 use weever_controlplane::rooms::{
-    Action, Effect, Entropy, Join, JoinTrace, Notice, Posted, Reply, RequestId, Rooms, RoomsConfig,
+    Action, Effect, Entropy, Join, JoinTrace, Limits, Notice, Posted, Reply, RequestId, Rooms, RoomsConfig,
     SessionKey, ShardId, StreamId, StreamNews,
 };
 use weever_controlplane::sdp::Description;
@@ -29,6 +29,7 @@ impl Entropy for Counting {
 pub struct Held {
     pub spec: SessionSpec,
     pub routes: BTreeMap<RouteId, RouteSpec>,
+    pub born: Instant,
     pub connected: bool,
     pub silent: bool,
     pub channel_open: bool,
@@ -55,6 +56,8 @@ pub struct Bench {
     pub deaf: bool,
     /// How often the data plane was told to drain.
     pub drains: usize,
+    /// What who joins next is admitted with.
+    pub limits: Limits,
     /// How often it was told to say one thing to many.
     pub broadcasts: usize,
     /// As often as the data plane was told to watch each.
@@ -122,6 +125,7 @@ impl Bench {
             deaf: false,
             next: 0,
             drains: 0,
+            limits: Limits::default(),
             broadcasts: 0,
             watched: Vec::new(),
         }
@@ -152,6 +156,7 @@ impl Bench {
                 let held = Held {
                     spec: *spec,
                     routes: BTreeMap::new(),
+                    born: self.now,
                     connected: false,
                     silent: false,
                     channel_open: false,
@@ -271,6 +276,7 @@ impl Bench {
             id: id(name),
             offer,
             from: from.map(Into::into),
+            limits: self.limits,
             posted: self.posted(),
             redirected: false,
         };
@@ -386,7 +392,7 @@ impl Bench {
                 channel_open: held.channel_open,
                 chat_open: held.chat_open,
                 live_tracks: Vec::new(),
-                age_ms: 1000,
+                age_ms: u64::try_from((self.now - held.born).as_millis()).unwrap(),
             })
             .collect();
         all.sort_by_key(|snapshot| snapshot.spec.session);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weever_controlplane::names::RoomName;
-use weever_controlplane::rooms::{Action, Notice, Reply, RoomsConfig};
+use weever_controlplane::rooms::{Action, Limits, Notice, Reply, RoomsConfig};
 use weever_controlplane::sdp::Description;
 use weever_proto::{Codec, DtlsRole, Event, Kind, Refusal, Role, WorkerId, limits};
 
@@ -123,6 +123,7 @@ fn a_data_plane_that_does_not_answer_is_not_waited_for() {
         id: id("alice"),
         offer: Description::parse(&offers::speaker()).unwrap(),
         from: None,
+        limits: Limits::default(),
         posted: bench.posted(),
         redirected: false,
     };
@@ -144,6 +145,7 @@ fn a_full_data_plane_refuses_for_the_control_plane() {
         id: id("alice"),
         offer: Description::parse(&offers::speaker()).unwrap(),
         from: None,
+        limits: Limits::default(),
         posted: bench.posted(),
         redirected: false,
     };

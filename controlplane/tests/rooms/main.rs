@@ -5,6 +5,7 @@
 mod bench;
 mod chat;
 mod joining;
+mod limits;
 mod notices;
 mod offers;
 mod packets;

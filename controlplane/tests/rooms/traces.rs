@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weever_controlplane::rooms::{Action, Join, JoinOutcome, JoinTrace, Posted};
+use weever_controlplane::rooms::{Action, Join, JoinOutcome, JoinTrace, Limits, Posted};
 use weever_controlplane::sdp::Description;
 use weever_controlplane::traceparent::TraceParent;
 use weever_proto::{Event, JoinStage, Role, SessionId};
@@ -29,6 +29,7 @@ fn join(bench: &mut Bench, role: Role, name: &str, offer: &str) -> SessionId {
         offer: Description::parse(offer).unwrap(),
         from: None,
         redirected: false,
+        limits: Limits::default(),
         posted,
     };
     bench.act(Action::Join(Box::new(join)));

@@ -336,7 +336,16 @@ fn redundancy_goes_only_where_its_blocks_are_understood() {
 #[test]
 fn what_a_browser_is_offered() {
     let alice = publish(&parse(&client!("chrome-publisher"))).unwrap();
-    let obs = publish::answer(&parse(&client!("obs")), &transport(), 43, 1, &[], numbers_from(5)).unwrap();
+    let obs = publish::answer(
+        &parse(&client!("obs")),
+        &transport(),
+        43,
+        1,
+        &[],
+        None,
+        numbers_from(5),
+    )
+    .unwrap();
     let text = client!("chrome-publisher");
     let channel = &text[text.find("m=application").unwrap()..];
     let head = &text[..text.find("m=audio").unwrap()];

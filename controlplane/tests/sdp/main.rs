@@ -44,7 +44,7 @@ pub fn numbers_from(seed: u64) -> impl FnMut() -> u64 {
 }
 
 pub fn publish(offer: &Description) -> Result<PublishAnswer, SdpError> {
-    publish::answer(offer, &transport(), 42, 1, &[], numbers())
+    publish::answer(offer, &transport(), 42, 1, &[], None, numbers())
 }
 
 /// The tracks of one publisher as a subscriber may be shown them.

@@ -1,5 +1,6 @@
 //! What comes in at the HTTP port and on the control channel: offers, answers, trickled fragments.
 
+use std::num::NonZeroU64;
 use std::sync::OnceLock;
 
 use bytes::BytesMut;
@@ -12,6 +13,9 @@ use weever_proto::{
     Command, ControlCodec, DtlsRole, Extension, Fingerprint, IceCredentials, Receive, Role, SessionId,
     SessionSpec, ShardCodec, ToShard, WorkerId,
 };
+
+/// Told to publishers in half of the cases.
+const MAX_BITRATE: Option<NonZeroU64> = NonZeroU64::new(1);
 
 fn transport() -> LocalTransport {
     LocalTransport {
@@ -89,7 +93,7 @@ fn stage() -> &'static [PublishedTrack] {
     STAGE.get_or_init(|| {
         let text = include_str!("../corpus/sdp_offer/browser-publishes");
         let offer = Description::parse(text).expect("a browser's offer");
-        publish::answer(&offer, &transport(), 1, 1, &[], counter())
+        publish::answer(&offer, &transport(), 1, 1, &[], None, counter())
             .expect("media that we forward")
             .tracks
     })
@@ -122,7 +126,7 @@ pub fn sdp_offer(data: &[u8]) {
         return;
     };
     assert!(!offer.sections.is_empty() && offer.sections.len() <= MAX_SECTIONS);
-    if let Ok(answer) = publish::answer(&offer, &transport(), 7, 1, &[], counter()) {
+    if let Ok(answer) = publish::answer(&offer, &transport(), 7, 1, &[], MAX_BITRATE, counter()) {
         is_clean(&answer.text);
         let receive = answer.tracks.iter().map(PublishedTrack::receive).collect();
         is_carried(Command::CreateSession(Box::new(spec(
@@ -131,7 +135,7 @@ pub fn sdp_offer(data: &[u8]) {
             answer.extensions,
         ))));
         let again =
-            publish::answer(&offer, &transport(), 7, 2, &answer.tracks, counter()).expect("the same offer");
+            publish::answer(&offer, &transport(), 7, 2, &answer.tracks, MAX_BITRATE, counter()).expect("the same offer");
         assert_eq!(again.tracks, answer.tracks, "what stays keeps its name");
         if !answer.tracks.is_empty() {
             let read = Description::parse(&answer.text).expect("our own answer");
