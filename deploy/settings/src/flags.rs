@@ -6,7 +6,12 @@ use crate::{Setting, SettingError, Source, resolve::Layer, setting::Program};
 pub(crate) enum Line {
     Help,
     Version,
-    Set { config: Option<String>, values: Layer },
+    Set {
+        config: Option<String>,
+        values: Layer,
+        /// Say what is in force instead of going on.
+        print: bool,
+    },
 }
 
 pub(crate) fn read(
@@ -16,11 +21,15 @@ pub(crate) fn read(
     errors: &mut Vec<SettingError>,
 ) -> Line {
     let mut words = args.iter().enumerate().peekable();
-    let (mut values, mut config) = (Layer::new(), None);
+    let (mut values, mut config, mut print) = (Layer::new(), None, false);
     while let Some((index, word)) = words.next() {
         match word.as_str() {
             "--help" | "-h" => return Line::Help,
             "--version" | "-V" => return Line::Version,
+            "--print-config" => {
+                print = true;
+                continue;
+            }
             _ => {}
         }
         let Some(flag) = word.strip_prefix("--") else {
@@ -57,7 +66,11 @@ pub(crate) fn read(
             (Some(setting), Some(value)) => add(&mut values, setting, value, errors),
         }
     }
-    Line::Set { config, values }
+    Line::Set {
+        config,
+        values,
+        print,
+    }
 }
 
 fn add(values: &mut Layer, setting: &Setting, value: String, errors: &mut Vec<SettingError>) {

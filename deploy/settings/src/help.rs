@@ -34,6 +34,9 @@ pub(crate) fn text(program: &Program<'_>) -> String {
     let config = "TOML file of settings, named as here with - or _. A flag beats the environment beats the file; an empty \
                   value is the default. [env: CONFIG]";
     let _ = writeln!(text, "{}", wrap(config, INDENT));
+    text.push_str("  --print-config\n");
+    let print = "Say what is in force and where it came from, as a file for --config, and end. Secrets are not shown.";
+    let _ = writeln!(text, "{}", wrap(print, INDENT));
     text.push_str("  --help, -h\n      This text.\n  --version, -V\n      The version.\n");
     if !program.examples.is_empty() {
         text.push_str("\nExamples\n");
@@ -64,7 +67,7 @@ fn entry(setting: &Setting) -> String {
     )
 }
 
-fn wrap(text: &str, indent: &str) -> String {
+pub(crate) fn wrap(text: &str, indent: &str) -> String {
     let mut lines = vec![indent.to_owned()];
     for word in text.split_whitespace() {
         let line = lines.last_mut().map_or(0, |line| line.chars().count());

@@ -4,6 +4,9 @@
 //! a [`Take`], which gathers whatever is wrong, in all layers, into one [`Stop`]. Nothing here touches the process save
 //! [`Program::from_process`], [`Stop::report`] and the log.
 //!
+//! A secret `X` may come out of a file: a setting called `X-file` beside it in the table names that file, and `X` is what it
+//! holds. `--print-config` has [`Take::finish`] say what is in force.
+//!
 //! ```
 //! use std::{io, net::IpAddr, path::Path};
 //! use weever_settings::{Program, Setting};
@@ -29,7 +32,9 @@ mod file;
 mod flags;
 mod help;
 mod log;
+mod print;
 mod resolve;
+mod secrets;
 mod setting;
 mod sink;
 mod stop;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Program, Setting, SettingError, Source, Stop, Take, file, flags};
+use crate::{Program, Setting, SettingError, Source, Stop, Take, file, flags, secrets};
 
 /// Values of one layer by the settings' names.
 pub(crate) type Layer = BTreeMap<&'static str, String>;
@@ -19,11 +19,38 @@ pub(crate) struct Value {
     pub(crate) source: Source,
     /// `None`: no layer says anything and there is no default.
     pub(crate) text: Option<String>,
+    /// A secret that stood in the file that the setting beside it names.
+    pub(crate) from_file: bool,
+}
+
+impl Value {
+    /// As it is spelled where it stands.
+    pub(crate) fn key(&self) -> String {
+        match self.source {
+            Source::Environment => self.setting.env_name(),
+            Source::File(_) => self.setting.name.to_owned(),
+            Source::Flag | Source::Default => format!("--{}", self.setting.name),
+        }
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn wrong(&self, value: Option<String>, problem: &str) -> SettingError {
+        SettingError {
+            source: self.source.clone(),
+            key: self.key(),
+            value,
+            problem: problem.to_owned(),
+        }
+    }
 }
 
 /// All settings, each from the strongest layer that has it. `Debug` leaves secrets out.
 #[derive(Clone)]
 pub struct Resolved {
+    /// The program's name.
+    pub(crate) program: String,
+    /// Say what is in force instead of going on.
+    pub(crate) print: bool,
     pub(crate) values: Vec<Value>,
     pub(crate) errors: Vec<SettingError>,
 }
@@ -40,7 +67,8 @@ impl Resolved {
     pub fn to_env(&self) -> Vec<(String, String)> {
         self.values
             .iter()
-            .filter(|value| value.source != Source::Default)
+            // What a file holds, the child reads from there.
+            .filter(|value| value.source != Source::Default && !value.from_file)
             .filter_map(|value| Some((value.setting.env_name(), value.text.clone()?)))
             .collect()
     }
@@ -76,10 +104,14 @@ pub(crate) fn resolve(
 ) -> Result<Resolved, Stop> {
     let settings = program.settings();
     let mut errors = Vec::new();
-    let (config, mut flags) = match flags::read(program, &settings, args, &mut errors) {
+    let (config, mut flags, print) = match flags::read(program, &settings, args, &mut errors) {
         flags::Line::Help => return Err(Stop::Help(program.help())),
         flags::Line::Version => return Err(Stop::Version(format!("{} {}", program.name, program.version))),
-        flags::Line::Set { config, values } => (config, values),
+        flags::Line::Set {
+            config,
+            values,
+            print,
+        } => (config, values, print),
     };
     let env = |name: &str| env(name).filter(|value| !value.is_empty());
     let (from, config) = match config {
@@ -91,7 +123,7 @@ pub(crate) fn resolve(
         Some(path) => read(&settings, from, path, read_file, &mut errors),
         None => Layer::new(),
     };
-    let values = settings
+    let mut values: Vec<Value> = settings
         .into_iter()
         .map(|setting| {
             let from_flag = flags.remove(setting.name).map(|text| (Source::Flag, text));
@@ -109,10 +141,17 @@ pub(crate) fn resolve(
                 setting,
                 source,
                 text,
+                from_file: false,
             }
         })
         .collect();
-    Ok(Resolved { values, errors })
+    secrets::fill(&mut values, read_file, &mut errors);
+    Ok(Resolved {
+        program: program.name.to_owned(),
+        print,
+        values,
+        errors,
+    })
 }
 
 fn read(

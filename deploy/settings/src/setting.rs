@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use crate::{MAX_FILE, Resolved, Stop, help, resolve};
+use crate::{MAX_FILE, Resolved, Stop, help, print, resolve};
 
 /// One setting: a flag, an environment variable and a key of the file at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Program<'_> {
     }
 
     /// Reads all layers. `args` are without the program's name (and without a subcommand); `read_file` is asked for the
-    /// file that `--config` or `CONFIG` names, and for nothing else.
+    /// file that `--config` or `CONFIG` names, and for those of secrets.
     ///
     /// What is wrong in the layers themselves (unknown flags, unknown keys, no such file) waits in the result and comes
     /// out of [`Take::finish`](crate::Take::finish) together with the bad values.
@@ -91,6 +91,11 @@ impl Program<'_> {
     /// `--help` and `--version`.
     pub fn from_process(&self, args: &[String]) -> Result<Resolved, Stop> {
         self.resolve(args, |name| std::env::var(name).ok(), read_file)
+    }
+
+    /// All settings as a commented file, with their defaults.
+    pub fn sample(&self) -> String {
+        print::sample(self)
     }
 
     /// The text of `--help`.

@@ -60,6 +60,9 @@ pub enum Stop {
     /// `--version`: the line.
     #[error("{0}")]
     Version(String),
+    /// `--print-config`: the file.
+    #[error("{0}")]
+    Config(String),
     /// All that is wrong.
     #[error("{}", lines(.0))]
     Errors(Vec<SettingError>),
@@ -69,16 +72,18 @@ impl Stop {
     /// 0 for what was asked for, 2 for errors.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Help(_) | Self::Version(_) => 0,
+            Self::Help(_) | Self::Version(_) | Self::Config(_) => 0,
             Self::Errors(_) => 2,
         }
     }
 
-    /// Writes help and version to standard output, errors to standard error, one a line.
+    /// Writes what was asked for to standard output, errors to standard error, one a line.
     pub fn report(&self, program: &str) -> ExitCode {
         // A reader that has gone away can't be told either.
         let _ = match self {
-            Self::Help(text) | Self::Version(text) => writeln!(std::io::stdout(), "{}", text.trim_end()),
+            Self::Help(text) | Self::Version(text) | Self::Config(text) => {
+                writeln!(std::io::stdout(), "{}", text.trim_end())
+            }
             Self::Errors(errors) => writeln!(
                 std::io::stderr(),
                 "{}\n{program} --help lists all settings",

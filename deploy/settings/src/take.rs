@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use crate::{Resolved, SettingError, Source, Stop, resolve::Value};
+use crate::{Resolved, SettingError, Source, Stop, print, resolve::Value};
 
 /// Takes typed values and remembers what was wrong. After an error it hands out the default so that the rest is looked
 /// at too; nothing taken may be used before [`Take::finish`] has said that all is well.
@@ -94,18 +94,23 @@ impl<'a> Take<'a> {
         self.value(name).source != Source::Default
     }
 
+    /// Says that a setting means nothing without another one.
+    pub fn needs(&mut self, name: &str, other: &str) {
+        if self.given(name) && !self.given(other) {
+            self.errors
+                .push(self.value(name).wrong(None, &format!("needs --{other} too")));
+        }
+    }
+
     /// Calls a value wrong, for rules that several settings make together. Of a secret only its form is told.
     pub fn reject(&mut self, name: &str, reason: impl Display) {
+        let value = self.value(name);
         let Value {
             setting,
             source,
             text,
-        } = self.value(name);
-        let key = match source {
-            Source::Environment => setting.env_name(),
-            Source::File(_) => setting.name.to_owned(),
-            Source::Flag | Source::Default => format!("--{name}"),
-        };
+            ..
+        } = value;
         let expected = if setting.is_switch() {
             "true or false"
         } else {
@@ -117,8 +122,8 @@ impl<'a> Take<'a> {
         };
         let error = SettingError {
             source: source.clone(),
-            key,
-            value: text.clone().filter(|_| !setting.secret),
+            key: value.key(),
+            value: text.clone().filter(|text| !setting.secret && !has_password(text)),
             problem,
         };
         self.errors.push(error);
@@ -127,7 +132,7 @@ impl<'a> Take<'a> {
     /// Ends the taking.
     ///
     /// # Errors
-    /// All that was wrong, in the layers and in the values.
+    /// All that was wrong, in the layers and in the values; and what is in force, if `--print-config` asked for that.
     pub fn finish(self) -> Result<(), Stop> {
         let mut errors: Vec<SettingError> = Vec::with_capacity(self.errors.len());
         for error in self.errors {
@@ -137,6 +142,7 @@ impl<'a> Take<'a> {
             }
         }
         match errors.is_empty() {
+            true if self.resolved.print => Err(Stop::Config(print::in_force(self.resolved))),
             true => Ok(()),
             false => Err(Stop::Errors(errors)),
         }
@@ -150,4 +156,12 @@ impl<'a> Take<'a> {
             .find(|value| value.setting.name == name);
         value.unwrap_or_else(|| unreachable!("no table has {name}"))
     }
+}
+
+/// Whether it is a URL that somebody's password may stand in (RFC 3986 §3.2.1).
+fn has_password(text: &str) -> bool {
+    let authority = text
+        .split_once("://")
+        .map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest));
+    authority.contains('@')
 }

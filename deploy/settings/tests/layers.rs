@@ -1,7 +1,7 @@
 //! The layers as a program meets them, without a process.
 #![allow(clippy::unwrap_used, clippy::panic)] // all of this is test code
 
-use std::{io, net::IpAddr, path::Path, path::PathBuf};
+use std::{io, net::IpAddr, path::PathBuf};
 
 use weever_settings::{Program, Resolved, Setting, Stop};
 
@@ -27,6 +27,7 @@ const SETTINGS: &[Setting] = &[
         group: "TURN",
         ..setting("turn-password", "PASSWORD", None)
     },
+    setting("turn-password-file", "FILE", None),
     setting("log", "FILTER", Some("info")),
 ];
 
@@ -44,9 +45,12 @@ fn resolve(args: &[&str], env: &[(&str, &str)], file: &str) -> Result<Resolved, 
         let found = env.iter().find(|(variable, _)| *variable == name);
         found.map(|(_, value)| (*value).to_owned())
     };
-    PROGRAM.resolve(&args, env, |path| match path == Path::new("weever.toml") {
-        true => Ok(file.to_owned()),
-        false => Err(io::ErrorKind::NotFound.into()),
+    PROGRAM.resolve(&args, env, |path| match path.to_str() {
+        Some("weever.toml") => Ok(file.to_owned()),
+        Some("secret") => Ok("correct \"horse\r\n".to_owned()),
+        Some("empty") => Ok("\n".to_owned()),
+        Some("lines") => Ok("correct horse\nbattery\n".to_owned()),
+        _ => Err(io::ErrorKind::NotFound.into()),
     })
 }
 
@@ -269,4 +273,160 @@ fn help_and_version_stop_the_start() {
         Stop::Version("weever-test 1.2.3".to_owned())
     );
     assert_eq!(Stop::Errors(Vec::new()).exit_code(), 2);
+}
+
+fn printed(args: &[&str], env: &[(&str, &str)], file: &str) -> String {
+    let args = [args, &["--print-config"]].concat();
+    match take(&resolve(&args, env, file).unwrap()).unwrap_err() {
+        Stop::Config(text) => text,
+        stop => panic!("{stop:?}"),
+    }
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file() {
+    let secret = Some("correct \"horse".to_owned());
+    assert_eq!(
+        taken(&["--turn-password-file=secret"], &[], "").turn_password,
+        secret
+    );
+    assert_eq!(
+        taken(&[], &[("TURN_PASSWORD_FILE", "secret")], "").turn_password,
+        secret
+    );
+    assert_eq!(
+        taken(&["--config=weever.toml"], &[], "turn_password_file = 'secret'").turn_password,
+        secret
+    );
+    let resolved = resolve(&["--turn-password-file=secret"], &[], "").unwrap();
+    assert_eq!(
+        resolved.to_env(),
+        [("TURN_PASSWORD_FILE".to_owned(), "secret".to_owned())]
+    );
+    assert!(!format!("{resolved:?}").contains("horse"));
+}
+
+#[test]
+fn a_secrets_file_that_is_no_good_is_named() {
+    for (args, says) in [
+        (
+            &["--turn-password-file=nowhere"][..],
+            "--turn-password-file \"nowhere\": can't read the file",
+        ),
+        (&["--turn-password-file=empty"], "the file is empty"),
+        (&["--turn-password-file=lines"], "more than one line"),
+        (
+            &["--turn-password-file=secret", "--turn-password=battery staple"],
+            "--turn-password is given too: one of them",
+        ),
+    ] {
+        let errors = errors(args, &[], "");
+        assert!(errors.len() == 1 && errors[0].contains(says), "{errors:?}");
+        assert!(
+            !errors[0].contains("horse") && !errors[0].contains("battery"),
+            "{errors:?}"
+        );
+    }
+}
+
+#[test]
+fn a_url_with_a_password_is_not_quoted() {
+    let mut shown = Vec::new();
+    for url in ["http://me:hunter2@example.org/", "http://example.org/me@home"] {
+        let resolved = resolve(&["--cert-file", url], &[], "").unwrap();
+        let mut take = resolved.take();
+        take.reject("cert-file", "it is a URL");
+        let Err(Stop::Errors(errors)) = take.finish() else {
+            panic!()
+        };
+        shown.push(errors[0].value.clone());
+    }
+    assert_eq!(shown, [None, Some("http://example.org/me@home".to_owned())]);
+}
+
+#[test]
+fn what_is_in_force_is_printed_with_its_origin_and_read_again() {
+    let file = "stun = ['a:1', 'b:2']\ncert_file = 'we\\ird \"x\".pem'\n";
+    let (args, env) = (
+        ["--port=007", "--config=weever.toml"],
+        [("AUTH", "yes"), ("RUST_LOG", "warn")],
+    );
+    let text = printed(&args, &env, file);
+    for line in [
+        "port = \"007\" # flag --port",
+        "stun = [\"a:1\", \"b:2\"] # file weever.toml",
+        "auth = \"yes\" # environment variable AUTH",
+        "log = \"warn\" # environment variable RUST_LOG",
+        "# turn-password is not set",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line:?} in {text}");
+    }
+    assert!(printed(&[], &[], "").contains("\nport = 8443 # default\n"));
+    assert_eq!(
+        taken(&["--config=weever.toml"], &[], &text),
+        taken(&args, &env, file)
+    );
+    assert_eq!(
+        taken(&["--config=weever.toml"], &[], &printed(&[], &[], "")),
+        taken(&[], &[], "")
+    );
+}
+
+#[test]
+fn no_secret_is_printed_and_its_stand_in_is_no_secret() {
+    let text = printed(&["--turn-password=correct horse"], &[], "");
+    assert!(
+        text.contains("turn-password = \"<redacted>\" # flag --turn-password") && !text.contains("horse"),
+        "{text}"
+    );
+    let refused = errors(&["--config=weever.toml"], &[], &text);
+    assert!(
+        refused.len() == 1 && refused[0].contains("turn-password: stands for a secret"),
+        "{refused:?}"
+    );
+    // From a file it can be read again, and is.
+    let text = printed(&["--turn-password-file=secret"], &[], "");
+    assert!(
+        text.contains("turn-password-file = \"secret\" # flag") && !text.contains("horse"),
+        "{text}"
+    );
+    let again = taken(&["--config=weever.toml"], &[], &text);
+    assert_eq!(again.turn_password.as_deref(), Some("correct \"horse"));
+}
+
+#[test]
+fn mistakes_come_before_the_printing() {
+    let all = errors(&["--print-config", "--port=none", "--colour=red"], &[], "");
+    assert_eq!(all.len(), 2, "{all:?}");
+}
+
+#[test]
+fn a_sample_has_every_setting_and_its_defaults_are_read_as_such() {
+    let sample = PROGRAM.sample();
+    assert_eq!(
+        taken(&["--config=weever.toml"], &[], &sample),
+        taken(&[], &[], "")
+    );
+    // With the # taken away wherever there is a default.
+    let uncommented: String = sample
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting)
+                if setting.starts_with(|c: char| c.is_ascii_lowercase())
+                    && !setting.contains(['[', 'F', 'P']) =>
+            {
+                setting
+            }
+            _ => line,
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(
+        taken(&["--config=weever.toml"], &[], &uncommented),
+        taken(&[], &[], "")
+    );
+    for setting in PROGRAM.settings() {
+        let line = format!("\n#{} = ", setting.name);
+        assert_eq!(sample.matches(&line).count(), 1, "{line:?}");
+    }
 }

@@ -8,14 +8,20 @@ use weever_settings::{Program, log_to_stderr};
 
 use crate::parent;
 
+pub(crate) const CONTROLPLANE: Program<'_> = Program {
+    name: "weever controlplane",
+    ..weever_controlplane::PROGRAM
+};
+
+pub(crate) const DATAPLANE: Program<'_> = Program {
+    name: "weever dataplane",
+    ..weever_dataplane::PROGRAM
+};
+
 /// Runs the control plane until it is told to end. A parent has to know how it came to that.
 pub(crate) fn controlplane(args: &[String]) -> anyhow::Result<ExitCode> {
     parent::follow()?;
-    let program = Program {
-        name: "weever controlplane",
-        ..weever_controlplane::PROGRAM
-    };
-    let resolved = program.from_process(args)?;
+    let resolved = CONTROLPLANE.from_process(args)?;
     let mut take = resolved.take();
     let config = Config::from(&mut take);
     take.finish()?;
@@ -29,11 +35,7 @@ pub(crate) fn controlplane(args: &[String]) -> anyhow::Result<ExitCode> {
 /// Runs the data plane until it is told to end.
 pub(crate) fn dataplane(args: &[String]) -> anyhow::Result<ExitCode> {
     parent::follow()?;
-    let program = Program {
-        name: "weever dataplane",
-        ..weever_dataplane::PROGRAM
-    };
-    let resolved = program.from_process(args)?;
+    let resolved = DATAPLANE.from_process(args)?;
     let mut take = resolved.take();
     let invocation = Invocation::take(&mut take);
     take.finish()?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tracing_subscriber::EnvFilter;
-use weever_controlplane::Config;
+use weever_controlplane::{Admission, Config};
 use weever_dataplane::Invocation;
 use weever_settings::{LogFormat, Program, Resolved, Stop};
 
@@ -74,7 +74,7 @@ impl Settings {
             public: SocketAddr::new(config.host, config.port),
             private: SocketAddr::new(config.private_host, config.private_port),
             tls: config.tls.is_some(),
-            auth: config.auth,
+            auth: matches!(config.admission, Admission::Tokens),
             log: config.log,
             log_format: config.log_format,
             drain_timeout: config.drain_timeout,
@@ -131,6 +131,36 @@ pub(crate) mod tests {
         let mut keys: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
         keys.sort_unstable();
         assert_eq!(keys, ["--log", "--port", "--private-port", "--udp", "--workers"]);
+    }
+
+    /// `WEEVER_WRITE_SAMPLES=1 cargo test -p weever-standalone samples` writes them anew.
+    #[test]
+    fn samples_are_those_of_the_tables() {
+        for (name, program) in [
+            ("weever", PROGRAM),
+            ("controlplane", crate::planes::CONTROLPLANE),
+            ("dataplane", crate::planes::DATAPLANE),
+        ] {
+            let path = format!("{}/../config/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("WEEVER_WRITE_SAMPLES").is_some() {
+                std::fs::write(&path, program.sample()).unwrap();
+            }
+            let sample = std::fs::read_to_string(&path).unwrap();
+            let is_same = sample == program.sample();
+            assert!(
+                is_same,
+                "{path} is not what the tables say; WEEVER_WRITE_SAMPLES=1 writes it anew"
+            );
+            let args = ["--config".to_owned(), path];
+            let resolved = program.resolve(&args, |_| None, |_| Ok(sample.clone())).unwrap();
+            assert_eq!(resolved.to_env(), [], "all of it is commented out");
+            let mut take = resolved.take();
+            match name {
+                "dataplane" => drop(Invocation::take(&mut take)),
+                _ => drop(Config::from(&mut take)),
+            }
+            take.finish().unwrap();
+        }
     }
 
     #[test]
