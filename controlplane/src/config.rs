@@ -34,6 +34,7 @@ const MAX_DRAIN_SECONDS: u64 = 24 * 60 * 60;
 
 const PUBLIC: &str = "Public HTTP";
 const PRIVATE: &str = "Private HTTP";
+const AUTH: &str = "Who may join";
 const ROOMS: &str = "Rooms";
 const PROCESS: &str = "Process";
 
@@ -121,6 +122,13 @@ pub const SETTINGS: &[Setting] = &[
     },
     setting(
         PUBLIC,
+        "turn-password-file",
+        "FILE",
+        None,
+        "The file that it stands in.",
+    ),
+    setting(
+        PUBLIC,
         "max-connections",
         "N",
         Some("10000"),
@@ -135,12 +143,77 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         PUBLIC,
+        "max-requests-per-address",
+        "N",
+        Some("2000"),
+        "Requests of any kind a second of one address; more get 429. 0: no limit.",
+    ),
+    setting(
+        PUBLIC,
         "max-joins-per-address",
         "N",
         Some("200"),
         "POSTs a second of one address; more get 429. 0: no limit.",
     ),
-    setting(ROOMS, "auth", "", None, "Ask for the tokens that /create sets."),
+    setting(
+        AUTH,
+        "max-bad-tokens-per-address",
+        "N",
+        Some("100"),
+        "Bad tokens a minute of one address; after that it gets 429 whatever its token is. 0: no limit.",
+    ),
+    setting(AUTH, "auth", "", None, "Ask for the tokens that /create sets."),
+    setting(
+        AUTH,
+        "auth-webhook",
+        "URL",
+        None,
+        "Ask this server who may join, and with what limits, by a POST of JSON.",
+    ),
+    Setting {
+        name: "auth-webhook-secret",
+        value: "SECRET",
+        default: None,
+        help: "Sent to the webhook as bearer token, so that it knows who asks.",
+        group: AUTH,
+        secret: true,
+    },
+    setting(
+        AUTH,
+        "auth-webhook-secret-file",
+        "FILE",
+        None,
+        "The file that it stands in.",
+    ),
+    setting(
+        AUTH,
+        "auth-webhook-timeout",
+        "SECONDS",
+        Some("3"),
+        "How long a POST waits for the webhook's answer before it gets 503, 1 to 20.",
+    ),
+    setting(
+        AUTH,
+        "auth-webhook-concurrency",
+        "N",
+        Some("64"),
+        "Requests to the webhook at once; 16 times as many wait, more get 503.",
+    ),
+    setting(
+        AUTH,
+        "jwks-file",
+        "FILE",
+        None,
+        "Let in who has a JSON web token that a key of this JSON Web Key Set has signed.",
+    ),
+    setting(
+        AUTH,
+        "jwt-audience",
+        "NAME",
+        None,
+        "What a token's aud has to name.",
+    ),
+    setting(AUTH, "jwt-issuer", "NAME", None, "What a token's iss has to be."),
     setting(
         ROOMS,
         "strict-rooms",
@@ -177,6 +250,13 @@ pub const SETTINGS: &[Setting] = &[
         group: PRIVATE,
         secret: true,
     },
+    setting(
+        PRIVATE,
+        "event-webhook-secret-file",
+        "FILE",
+        None,
+        "The file that it stands in.",
+    ),
     setting(
         PRIVATE,
         "debug",
@@ -265,6 +345,43 @@ impl std::str::FromStr for IceServer {
     }
 }
 
+/// Who decides who may join.
+#[derive(Clone)]
+pub enum Admission {
+    /// Everybody may.
+    Open,
+    /// The tokens that `/create` sets.
+    Tokens,
+    /// Another server.
+    Webhook(WebhookSettings),
+    /// Tokens that are signed.
+    Signed(JwtSettings),
+}
+
+/// How JSON web tokens are verified.
+#[derive(Clone)]
+pub struct JwtSettings {
+    /// A JSON Web Key Set.
+    pub file: PathBuf,
+    /// `aud` has to name it.
+    pub audience: Option<String>,
+    /// `iss` has to be it.
+    pub issuer: Option<String>,
+}
+
+/// How the auth webhook is asked.
+#[derive(Clone)]
+pub struct WebhookSettings {
+    /// Where.
+    pub url: reqwest::Url,
+    /// Its bearer token.
+    pub secret: Option<String>,
+    /// For an answer.
+    pub timeout: Duration,
+    /// Requests at once.
+    pub concurrency: usize,
+}
+
 /// Settings, typed.
 #[derive(Clone)]
 pub struct Config {
@@ -290,10 +407,14 @@ pub struct Config {
     pub max_connections: usize,
     /// TCP connections of one address.
     pub max_connections_per_address: usize,
+    /// Requests a second of one address; 0: no limit.
+    pub max_requests_per_address: u32,
     /// POSTs a second of one address; 0: no limit.
     pub max_joins_per_address: u32,
-    /// Ask for tokens.
-    pub auth: bool,
+    /// Bad tokens a minute of one address; 0: no limit.
+    pub max_bad_tokens_per_address: u32,
+    /// Who decides who may join.
+    pub admission: Admission,
     /// Rooms are created first.
     pub strict_rooms: bool,
     /// Private server.
@@ -331,15 +452,20 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
+    /// The file with the keys of signed tokens.
+    pub(crate) fn key_set(&self) -> Option<PathBuf> {
+        match &self.admission {
+            Admission::Signed(settings) => Some(settings.file.clone()),
+            Admission::Open | Admission::Tokens | Admission::Webhook(_) => None,
+        }
+    }
+
     /// Takes the settings; whatever is wrong waits in `take`.
     pub fn from(take: &mut Take<'_>) -> Self {
         let cert: Option<PathBuf> = take.optional("cert-file");
         let key: Option<PathBuf> = take.optional("key-file");
-        match (&cert, &key) {
-            (Some(_), None) => take.reject("cert-file", "needs --key-file too"),
-            (None, Some(_)) => take.reject("key-file", "needs --cert-file too"),
-            _ => {}
-        }
+        take.needs("cert-file", "key-file");
+        take.needs("key-file", "cert-file");
         for cluster in ["redis", "nats"] {
             if take.given(cluster) {
                 take.reject(cluster, NO_CLUSTERS);
@@ -359,8 +485,10 @@ impl Config {
             max_connections_per_address: take.parse_with("max-connections-per-address", |text| {
                 whole(text, 1..=MAX_CONNECTIONS)
             }),
+            max_requests_per_address: take.parse("max-requests-per-address"),
             max_joins_per_address: take.parse("max-joins-per-address"),
-            auth: take.switch("auth"),
+            max_bad_tokens_per_address: take.parse("max-bad-tokens-per-address"),
+            admission: admission(take),
             strict_rooms: take.switch("strict-rooms"),
             private_host: take.parse("private-host"),
             private_port: take.parse("private-port"),
@@ -380,12 +508,54 @@ impl Config {
     }
 }
 
+fn admission(take: &mut Take<'_>) -> Admission {
+    let tokens = take.switch("auth");
+    let url = take.optional_with("auth-webhook", web_address);
+    let secret = take.optional("auth-webhook-secret");
+    let timeout = Duration::from_secs(take.parse_with("auth-webhook-timeout", |text| whole(text, 1..=20)));
+    let concurrency = take.parse_with("auth-webhook-concurrency", |text| whole(text, 1..=1024));
+    let file: Option<PathBuf> = take.optional("jwks-file");
+    let (audience, issuer) = (take.optional("jwt-audience"), take.optional("jwt-issuer"));
+    for (name, needed) in [
+        ("auth-webhook-secret", "auth-webhook"),
+        ("jwt-audience", "jwks-file"),
+        ("jwt-issuer", "jwks-file"),
+    ] {
+        take.needs(name, needed);
+    }
+    match (tokens, url, file) {
+        (false, None, None) => Admission::Open,
+        (true, None, None) => Admission::Tokens,
+        (false, Some(url), None) => Admission::Webhook(WebhookSettings {
+            url,
+            secret,
+            timeout,
+            concurrency,
+        }),
+        (false, None, Some(file)) => Admission::Signed(JwtSettings {
+            file,
+            audience,
+            issuer,
+        }),
+        (_, url, _) => {
+            let one = if url.is_some() {
+                "auth-webhook"
+            } else {
+                "jwks-file"
+            };
+            take.reject(
+                one,
+                "without --auth, --auth-webhook or --jwks-file beside it: one decides",
+            );
+            Admission::Open
+        }
+    }
+}
+
 fn event_webhook(take: &mut Take<'_>) -> Option<(reqwest::Url, Option<Secret>)> {
     let url = take.optional_with("event-webhook", web_address);
     let secret = take.optional_with("event-webhook-secret", Secret::parse);
-    if url.is_none() && secret.is_some() {
-        take.reject("event-webhook-secret", "needs --event-webhook too");
-    }
+    take.needs("event-webhook-secret", "event-webhook");
     Some((url?, secret))
 }
 
@@ -485,7 +655,12 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!((config.port, config.private_port), (8443, 9443));
         assert!(config.host.is_unspecified() && config.private_host.is_loopback());
-        assert!(!config.auth && !config.debug && !config.strict_rooms && config.tls.is_none());
+        assert!(
+            matches!(config.admission, Admission::Open)
+                && !config.debug
+                && !config.strict_rooms
+                && config.tls.is_none()
+        );
         assert_eq!(config.drain_timeout, Duration::from_secs(60));
     }
 
@@ -513,6 +688,62 @@ mod tests {
         assert!(text.contains("clusters are not in this version"), "{text}");
         assert!(text.contains("needs --key-file"), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn every_secret_may_stand_in_a_file() {
+        let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+        for secret in SETTINGS
+            .iter()
+            .filter(|setting| setting.secret && setting.value != NO_CLUSTERS)
+        {
+            assert!(
+                names.contains(&format!("{}-file", secret.name).as_str()),
+                "{}",
+                secret.name
+            );
+        }
+    }
+
+    #[test]
+    fn one_decides_who_may_join() {
+        let jwks = ["--jwks-file=k.json", "--jwt-audience=a"];
+        assert!(
+            matches!(read(&jwks).unwrap().admission, Admission::Signed(jwt) if jwt.audience.as_deref() == Some("a"))
+        );
+        let webhook = [
+            "--auth-webhook=https://example.org/a?b",
+            "--auth-webhook-timeout=5",
+        ];
+        let Admission::Webhook(settings) = read(&webhook).unwrap().admission else {
+            panic!("another");
+        };
+        assert_eq!(
+            (settings.url.as_str(), settings.timeout.as_secs()),
+            ("https://example.org/a?b", 5)
+        );
+        for (wrong, says) in [
+            (&["--auth", "--auth-webhook=http://h/"][..], "one decides"),
+            (&["--auth", "--jwks-file=k"], "one decides"),
+            (&["--auth-webhook=http://h/", "--jwks-file=k"], "one decides"),
+            (&["--jwt-issuer=me"], "needs --jwks-file"),
+            (&["--auth-webhook-secret=hunter2"], "needs --auth-webhook too"),
+            (&["--auth-webhook=ftp://h/"], "http:// or https://"),
+            (&["--auth-webhook=http://u:hunter2@h/"], "no user or password"),
+            (
+                &["--auth-webhook=http://h/", "--auth-webhook-timeout=0"],
+                "from 1 to 20",
+            ),
+        ] {
+            let Err(Stop::Errors(errors)) = read(wrong) else {
+                panic!("{wrong:?} accepted");
+            };
+            let text = Stop::Errors(errors.clone()).to_string();
+            assert!(
+                errors.len() == 1 && text.contains(says) && !text.contains("hunter2"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -17,23 +17,26 @@ pub mod rooms;
 pub mod sessions;
 pub mod site;
 pub mod streams;
+pub mod tls;
 pub mod websocket;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::FromRequestParts;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
-use axum::response::Response;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::signalling::Signalling;
-use limits::{Bodies, JoinRate};
+use limits::{Bodies, Rate};
 use measure::Measure;
 use problem::Problem;
 use streams::Streams;
@@ -49,8 +52,12 @@ pub struct App {
     pub config: Arc<Config>,
     /// Figures.
     pub metrics: Arc<Metrics>,
+    /// Requests of each address.
+    pub requests: Arc<Rate>,
     /// POSTs of each address.
-    pub joins: Arc<JoinRate>,
+    pub joins: Arc<Rate>,
+    /// Bad tokens of each address.
+    pub failures: Arc<Rate>,
     /// Places for answers that go on.
     pub streams: Streams,
     /// Places for those who read their events.
@@ -61,17 +68,24 @@ pub struct App {
     pub stop: tokio::sync::watch::Sender<bool>,
 }
 
-/// Whom limits count: the address of the TCP peer, of IPv6 the network (/64), which is as cheap to come by.
+/// The address of the TCP peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
 impl From<IpAddr> for Peer {
     fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
+        Self(address.to_canonical())
+    }
+}
+
+impl Peer {
+    /// Whom limits count: the address, of IPv6 the network (/64), which is as cheap to come by.
+    pub fn counted(self) -> IpAddr {
+        match self.0 {
             IpAddr::V6(v6) if !v6.is_loopback() => {
-                Self(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into())
+                Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into()
             }
-            address => Self(address),
+            address => address,
         }
     }
 }
@@ -94,11 +108,13 @@ pub fn public(app: App) -> Router {
     if app.config.debug {
         router = router.merge(private::tokens_and_lists());
     }
+    let limit = axum::middleware::from_fn_with_state(app.clone(), limit_requests);
     let cors = axum::middleware::from_fn_with_state(app.clone(), cors::apply);
     let measure = measured(&app, "public");
     router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(elsewhere)
+        .layer(limit)
         .layer(cors)
         .layer(axum::middleware::from_fn_with_state(measure, measure::requests))
         .with_state(app)
@@ -125,6 +141,13 @@ pub fn private(app: App) -> Router {
         .fallback(site::serve)
         .layer(axum::middleware::from_fn_with_state(measure, measure::requests))
         .with_state(app)
+}
+
+async fn limit_requests(State(app): State<App>, peer: Peer, request: Request<Body>, next: Next) -> Response {
+    if app.requests.admits(peer.counted()) {
+        return next.run(request).await;
+    }
+    Problem::too_many("too many requests from this address", app.requests.retry_after()).into_response()
 }
 
 fn private_routes() -> Router<App> {
@@ -165,7 +188,7 @@ mod tests {
 
     #[test]
     fn limits_count_networks_of_ipv6() {
-        let peer = |text: &str| Peer::from(text.parse::<std::net::IpAddr>().unwrap());
+        let peer = |text: &str| Peer::from(text.parse::<std::net::IpAddr>().unwrap()).counted();
         assert_eq!(peer("2001:db8:0:1::1"), peer("2001:db8:0:1:ffff::2"));
         assert_ne!(peer("2001:db8:0:1::1"), peer("2001:db8:0:2::1"));
         assert_eq!(peer("::ffff:192.0.2.1"), peer("192.0.2.1"));

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod config;
 mod descriptors;
 pub mod events;
+mod files;
 pub mod http;
 pub mod metrics;
 pub mod names;
@@ -22,5 +23,5 @@ pub mod timestamps;
 pub mod traceparent;
 pub mod windows;
 
-pub use config::{Config, PROGRAM, SETTINGS};
+pub use config::{Admission, Config, PROGRAM, SETTINGS};
 pub use start::{End, Running, StartError, check, main, run, start};

@@ -347,6 +347,10 @@ impl Connection {
             FromShard::Session(session) => Action::Snapshot { shard, session },
             FromShard::SnapshotEnd(_) => Action::SnapshotEnd { shard },
         };
+        self.act(action).await
+    }
+
+    async fn act(&self, action: Action) -> Result<(), Ended> {
         self.signalling.act(action).await.map_err(|_| Ended::Closed)
     }
 }

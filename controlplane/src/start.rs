@@ -7,34 +7,41 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use weever_settings::{Resolved, Stop, log_to_stderr};
 
-use crate::auth::Auth;
+use crate::auth::{Auth, AuthError};
 use crate::config::{Config, PROGRAM};
 use crate::descriptors;
 use crate::events::Events;
 use crate::events::webhook::{Patience, Webhook};
-use crate::http::limits::{Bodies, JoinRate};
-use crate::http::listen::{ListenError, Server, bind, tls};
+use crate::files::{self, Marks};
+use crate::http::limits::{Bodies, Rate};
+use crate::http::listen::{ListenError, Server, bind};
 use crate::http::streams::Streams;
+use crate::http::tls::{Certificate, TlsError};
 use crate::http::{App, player_events, private, public};
 use crate::metrics::Metrics;
 use crate::otlp::{Otlp, OtlpError};
 use crate::rooms::RoomsConfig;
 use crate::shards::{self, SocketError};
 use crate::signalling::Signalling;
-use crate::store::MemoryStore;
 
 /// Why a control plane could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A port or a certificate.
+    /// A port.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificate or its key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Who decides who may join.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// What the event webhook needs.
     #[error("--event-webhook: {0}")]
     Webhook(reqwest::Error),
@@ -133,6 +140,8 @@ pub struct Running {
     servers: [JoinHandle<()>; 2],
     let_go: watch::Sender<bool>,
     data_planes: JoinHandle<()>,
+    /// Files that are read again when they change: until this is dropped.
+    _followed: JoinSet<()>,
 }
 
 impl Running {
@@ -169,8 +178,14 @@ impl Running {
 /// # Errors
 /// A port, a certificate or the socket.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    let mut followed = JoinSet::new();
     let acceptor = match &config.tls {
-        Some((certificate, key)) => Some(tls(certificate, key)?),
+        Some((certificates, key)) => {
+            let marks = Marks::of(&[certificates.clone(), key.clone()]);
+            let certificate = Certificate::read(certificates, key)?;
+            followed.spawn(files::follow(certificate.clone(), marks));
+            Some(certificate.acceptor()?)
+        }
         None => None,
     };
     let public_at = SocketAddr::new(config.host, config.port);
@@ -200,6 +215,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tokio::spawn(webhook.map_err(StartError::Webhook)?.run(events.from_the_start()));
     }
     let signalling = Signalling::start(rooms, metrics.clone(), events, otlp);
+    let marks = config.key_set().map(|file| Marks::of(&[file]));
+    let auth = Auth::new(&config, &signalling, &metrics)?;
+    if let Some((keys, marks)) = auth.keys().zip(marks) {
+        followed.spawn(files::follow(keys, marks));
+    }
     let (let_go, end) = watch::channel(false);
     let connections = descriptors::share(config.max_connections);
     let data_planes = shards::serve(
@@ -215,8 +235,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let app = App {
         signalling: signalling.clone(),
-        auth: Auth::new(config.auth, Arc::new(MemoryStore::default())),
-        joins: Arc::new(JoinRate::new(config.max_joins_per_address)),
+        auth,
+        requests: Arc::new(Rate::a_second(config.max_requests_per_address)),
+        joins: Arc::new(Rate::a_second(config.max_joins_per_address)),
+        failures: Arc::new(Rate::a_minute(config.max_bad_tokens_per_address)),
         bodies: Arc::new(Bodies::default()),
         config: config.clone(),
         metrics,
@@ -258,5 +280,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         servers,
         let_go,
         data_planes,
+        _followed: followed,
     })
 }

@@ -3,56 +3,111 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Addresses remembered at once.
+/// Addresses remembered at once. Whoever has more could do as they like anyway: those that find no place are not counted, and nobody
+/// is kept out by strangers.
 const MAX_ADDRESSES: usize = 16_384;
+/// How often it is looked for addresses with nothing to be remembered for.
+const SWEEP: Duration = Duration::from_secs(1);
 
-/// Joins a second of each address: a bucket that holds two seconds' worth.
-pub struct JoinRate {
-    rate: f64,
-    buckets: Mutex<HashMap<IpAddr, (f64, Instant)>>,
+/// A rate for each address: a bucket of tokens that fills up again.
+pub struct Rate {
+    /// Tokens a second; 0: no limit.
+    refill: f64,
+    /// Tokens that a bucket holds.
+    capacity: f64,
+    buckets: Mutex<Buckets>,
 }
 
-impl JoinRate {
-    /// 0: no limit.
-    pub fn new(joins_a_second: u32) -> Self {
+#[derive(Default)]
+struct Buckets {
+    /// What is left, as of when.
+    left: HashMap<IpAddr, (f64, Instant)>,
+    swept: Option<Instant>,
+}
+
+impl Rate {
+    /// So many a second, and two seconds' worth at once. 0: no limit.
+    pub fn a_second(tokens: u32) -> Self {
+        Self::new(f64::from(tokens), f64::from(tokens) * 2.0)
+    }
+
+    /// So many a minute, and as many at once. 0: no limit.
+    pub fn a_minute(tokens: u32) -> Self {
+        Self::new(f64::from(tokens) / 60.0, f64::from(tokens))
+    }
+
+    fn new(refill: f64, capacity: f64) -> Self {
         Self {
-            rate: f64::from(joins_a_second),
+            refill,
+            capacity,
             buckets: Mutex::default(),
         }
     }
 
-    /// Whether another join may pass; then it counts.
+    /// Whether another may pass; then it counts.
     pub fn admits(&self, address: IpAddr) -> bool {
-        self.admits_at(address, Instant::now())
+        self.take(address, 1.0, Instant::now())
     }
 
-    fn admits_at(&self, address: IpAddr, now: Instant) -> bool {
-        if self.rate == 0.0 {
+    /// Whether another would pass. Nothing is counted.
+    pub fn would_admit(&self, address: IpAddr) -> bool {
+        self.has(address, Instant::now())
+    }
+
+    /// Whole seconds until there is a token again, at least one.
+    pub fn retry_after(&self) -> u64 {
+        Duration::try_from_secs_f64(self.refill.recip()).map_or(1, |wait| wait.as_secs().max(1))
+    }
+
+    fn has(&self, address: IpAddr, now: Instant) -> bool {
+        let Ok(buckets) = self.buckets.lock() else {
+            return true;
+        };
+        let left = buckets.left.get(&address);
+        left.is_none_or(|(left, at)| self.filled(*left, *at, now) >= 1.0)
+    }
+
+    fn take(&self, address: IpAddr, tokens: f64, now: Instant) -> bool {
+        if self.refill == 0.0 {
             return true;
         }
-        let full = self.rate * 2.0;
         let Ok(mut buckets) = self.buckets.lock() else {
-            return false;
+            return true;
         };
-        if buckets.len() >= MAX_ADDRESSES && !buckets.contains_key(&address) {
-            // Those whose bucket is full again have nothing to be remembered for.
-            buckets.retain(|_, (left, at)| {
-                *left + now.saturating_duration_since(*at).as_secs_f64() * self.rate < full
-            });
-            if buckets.len() >= MAX_ADDRESSES {
-                return false;
+        if buckets.left.len() >= MAX_ADDRESSES && !buckets.left.contains_key(&address) {
+            self.sweep(&mut buckets, now);
+            if buckets.left.len() >= MAX_ADDRESSES {
+                return true;
             }
         }
-        let (left, at) = buckets.entry(address).or_insert((full, now));
-        *left = (*left + now.saturating_duration_since(*at).as_secs_f64() * self.rate).min(full);
+        let (left, at) = buckets.left.entry(address).or_insert((self.capacity, now));
+        *left = self.filled(*left, *at, now);
         *at = now;
-        if *left < 1.0 {
+        if *left < tokens {
             return false;
         }
-        *left -= 1.0;
+        *left -= tokens;
         true
+    }
+
+    fn filled(&self, left: f64, at: Instant, now: Instant) -> f64 {
+        (left + now.saturating_duration_since(at).as_secs_f64() * self.refill).min(self.capacity)
+    }
+
+    /// Forgets those whose bucket is full again.
+    fn sweep(&self, buckets: &mut Buckets, now: Instant) {
+        if buckets
+            .swept
+            .is_some_and(|at| now.saturating_duration_since(at) < SWEEP)
+        {
+            return;
+        }
+        buckets.swept = Some(now);
+        buckets
+            .left
+            .retain(|_, (left, at)| self.filled(*left, *at, now) < self.capacity);
     }
 }
 
@@ -123,38 +178,60 @@ impl Drop for HeldBody {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn a_burst_passes_a_flood_does_not() {
-        let rate = JoinRate::new(10);
+        let rate = Rate::a_second(10);
         let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         let start = Instant::now();
-        let passed = (0..1000).filter(|_| rate.admits_at(one, start)).count();
+        let passed = (0..1000).filter(|_| rate.take(one, 1.0, start)).count();
         assert_eq!(passed, 20);
-        assert!(rate.admits_at(other, start), "others are not concerned");
+        assert!(rate.take(other, 1.0, start), "others are not concerned");
         let passed = (0..1000)
-            .filter(|ms| rate.admits_at(one, start + Duration::from_millis(*ms)))
+            .filter(|ms| rate.take(one, 1.0, start + Duration::from_millis(*ms)))
             .count();
         assert_eq!(passed, 9);
-        assert!((0..1000).all(|_| JoinRate::new(0).admits_at(one, start)));
+        assert!((0..1000).all(|_| Rate::a_second(0).take(one, 1.0, start)));
     }
 
     #[test]
-    fn a_flood_of_addresses_is_not_remembered_for_ever() {
-        let rate = JoinRate::new(1);
+    fn failures_are_counted_when_they_happen_and_forgiven_in_time() {
+        let rate = Rate::a_minute(6);
+        let address = IpAddr::from([192, 0, 2, 1]);
         let start = Instant::now();
-        let address = |n: u32| IpAddr::from((n + (1 << 24)).to_be_bytes());
-        let passed = (0..100_000)
-            .filter(|n| rate.admits_at(address(*n), start))
-            .count();
-        assert_eq!(passed, MAX_ADDRESSES);
-        assert_eq!(rate.buckets.lock().unwrap().len(), MAX_ADDRESSES);
-        let later = start + Duration::from_secs(3);
-        assert!(rate.admits_at(address(100_000), later), "there is room again");
-        assert_eq!(rate.buckets.lock().unwrap().len(), 1);
+        for _ in 0..6 {
+            assert!(
+                rate.has(address, start) && rate.has(address, start),
+                "to look costs nothing"
+            );
+            assert!(rate.take(address, 1.0, start));
+        }
+        assert!(!rate.has(address, start));
+        assert_eq!(rate.retry_after(), 10);
+        assert!(!rate.has(address, start + Duration::from_secs(9)));
+        assert!(rate.has(address, start + Duration::from_secs(11)));
+        assert!(Rate::a_minute(0).has(address, start));
+    }
+
+    #[test]
+    fn addresses_are_bounded_and_strangers_keep_nobody_out() {
+        let rate = Rate::a_second(1);
+        let start = Instant::now();
+        let address = |n: u32| IpAddr::from(n.to_be_bytes());
+        let many = u32::try_from(MAX_ADDRESSES).unwrap() * 2;
+        for n in 0..many {
+            assert!(rate.take(address(n), 1.0, start));
+        }
+        assert_eq!(rate.buckets.lock().unwrap().left.len(), MAX_ADDRESSES);
+        assert!(rate.take(address(many), 1.0, start), "not counted, and let pass");
+        let later = start + Duration::from_secs(5);
+        assert!(rate.take(address(many), 1.0, later));
+        assert_eq!(
+            rate.buckets.lock().unwrap().left.len(),
+            1,
+            "those that were full again"
+        );
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,8 +13,6 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -72,16 +69,6 @@ pub enum ListenError {
         /// Why.
         source: io::Error,
     },
-    /// The certificate or its key is of no use.
-    #[error("{flag} {path}: {reason}")]
-    Tls {
-        /// The setting.
-        flag: &'static str,
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
 }
 
 /// Opens a port.
@@ -107,34 +94,6 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// Reads a certificate chain and its key.
-pub fn tls(certificates: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
-    let bad = |flag: &'static str, path: &Path, reason: String| ListenError::Tls {
-        flag,
-        path: path.display().to_string(),
-        reason,
-    };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificates)
-        .and_then(Iterator::collect)
-        .map_err(|error| bad("--cert-file", certificates, error.to_string()))?;
-    if chain.is_empty() {
-        return Err(bad(
-            "--cert-file",
-            certificates,
-            "there is no certificate in it".into(),
-        ));
-    }
-    let secret =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| bad("--key-file", key, error.to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
-        .map_err(|error| bad("--cert-file", certificates, error.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// One server.
@@ -175,7 +134,7 @@ impl Server {
                 return;
             };
             let peer = Peer::from(peer.ip());
-            let Some(seat) = Seat::take(&held, peer.0, self.max_per_address) else {
+            let Some(seat) = Seat::take(&held, peer.counted(), self.max_per_address) else {
                 // Over TLS a refusal would cost a handshake, which is what floods are after.
                 if let (None, Ok(place)) = (&self.tls, refusals.clone().try_acquire_owned()) {
                     tokio::spawn(async move {

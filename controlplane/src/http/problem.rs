@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::auth::Denied;
 use crate::rooms::Refused;
 
 /// A word for the metrics, on the way out with each problem's answer.
@@ -53,6 +54,15 @@ impl Problem {
         self
     }
 
+    /// 429, with when to try again.
+    pub fn too_many(what: &str, seconds: u64) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("{what}; try again in {seconds} s"),
+        )
+        .with(header::RETRY_AFTER, seconds.to_string())
+    }
+
     /// Says what else would do.
     #[must_use]
     pub fn or(mut self, other: &str) -> Self {
@@ -99,6 +109,21 @@ impl From<Refused> for Problem {
         match refused.retry_after {
             Some(after) => problem.with(header::RETRY_AFTER, after.as_secs().max(1).to_string()),
             None => problem,
+        }
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let detail = denied.to_string();
+        match denied {
+            Denied::BadToken | Denied::Unauthorized(_) => {
+                Self::new(StatusCode::UNAUTHORIZED, detail).with(header::WWW_AUTHENTICATE, "Bearer")
+            }
+            Denied::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, detail),
+            Denied::Undecided { retry_after, .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+                .because("auth-webhook")
+                .with(header::RETRY_AFTER, retry_after.as_secs().max(1).to_string()),
         }
     }
 }

@@ -16,8 +16,9 @@ use super::limits::HeldBody;
 use super::names_in_path::{Path, Query};
 use super::problem::Problem;
 use super::{App, Peer, player_events, player_layers};
+use crate::auth::{Asking, Denied};
 use crate::names::{FullId, RoomName};
-use crate::rooms::{Action, Join, Posted, Refused, Reply, SessionKey, Topic};
+use crate::rooms::{Action, Join, Limits, Posted, Refused, Reply, SessionKey, Topic};
 use crate::sdp::{Description, Fragment, MAX_SDP, SdpError};
 use crate::traceparent::TraceParent;
 
@@ -99,7 +100,7 @@ async fn endpoint(
 async fn join(
     app: &App,
     role: Role,
-    Peer(address): Peer,
+    peer: Peer,
     (room, id): (String, String),
     query: JoinQuery,
     parts: &Parts,
@@ -115,12 +116,11 @@ async fn join(
     let bad = |error: crate::names::NameError| Problem::new(StatusCode::BAD_REQUEST, error.to_string());
     let room = RoomName::new(room).map_err(bad)?;
     let id = FullId::new(id).map_err(bad)?;
-    if !app.joins.admits(address) {
-        return Err(Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many joins from this address; try again in a second",
-        )
-        .with(header::RETRY_AFTER, "1"));
+    if !app.joins.admits(peer.counted()) {
+        return Err(Problem::too_many(
+            "too many joins from this address",
+            app.joins.retry_after(),
+        ));
     }
     if !is_type(headers, SDP) {
         return Err(Problem::new(
@@ -129,12 +129,18 @@ async fn join(
         )
         .with(header::ACCEPT, SDP));
     }
-    if !app.auth.admits(role, &room, &id, bearer(headers)) {
-        return Err(
-            Problem::new(StatusCode::UNAUTHORIZED, "bad token").with(header::WWW_AUTHENTICATE, "Bearer")
-        );
-    }
-    let mut held = app.bodies.begin(address);
+    let asking = Asking {
+        role,
+        room: &room,
+        id: &id,
+        address: peer.0,
+        user_agent: headers
+            .get(header::USER_AGENT)
+            .and_then(|value| value.to_str().ok()),
+        token: bearer(headers),
+    };
+    let limits = authorise(app, peer, asking).await?;
+    let mut held = app.bodies.begin(peer.counted());
     let body = read(headers, body, &mut held).await?;
     let offer = parse(body).await?;
     drop(held);
@@ -149,6 +155,7 @@ async fn join(
                 offer,
                 from: query.from,
                 redirected: query.redirected,
+                limits,
                 posted,
             }))
         })
@@ -164,6 +171,22 @@ async fn join(
         Reply::Refused(refused) => Err(refused.into()),
         other => Err(unexpected(&other)),
     }
+}
+
+/// Who has guessed wrong too often is not heard for a while, with whatever token.
+async fn authorise(app: &App, peer: Peer, asking: Asking<'_>) -> Result<Limits, Problem> {
+    let address = peer.counted();
+    if !app.failures.would_admit(address) {
+        return Err(Problem::too_many(
+            "too many bad tokens from this address",
+            app.failures.retry_after(),
+        ));
+    }
+    let decided = app.auth.admit(asking).await;
+    if matches!(decided, Err(Denied::BadToken | Denied::Unauthorized(_))) {
+        app.failures.admits(address);
+    }
+    Ok(decided?)
 }
 
 fn created(app: &App, answer: String, key: SessionKey, etag: &str, topics: &[Topic]) -> Response {
@@ -333,7 +356,7 @@ pub async fn misspelt(method: Method) -> Response {
 /// `/session/{key}`
 pub async fn session(
     State(app): State<App>,
-    Peer(address): Peer,
+    peer: Peer,
     Path(key): Path<String>,
     request: Request<Body>,
 ) -> Response {
@@ -349,7 +372,16 @@ pub async fn session(
             .into_response(),
         Method::GET | Method::HEAD | Method::DELETE | Method::PATCH => {
             let (parts, mut body) = request.into_parts();
-            match act_on(&app, address, &key, &parts.method, &parts.headers, &mut body).await {
+            match act_on(
+                &app,
+                peer.counted(),
+                &key,
+                &parts.method,
+                &parts.headers,
+                &mut body,
+            )
+            .await
+            {
                 Ok(response) => response,
                 Err(problem) => {
                     discard(body).await;

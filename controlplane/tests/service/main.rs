@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod admission;
 mod events;
 mod hand_over;
 mod house;
@@ -15,5 +16,6 @@ mod public;
 mod socket;
 mod strict;
 mod tls;
+mod tokens;
 mod webhook;
 mod websocket;
