@@ -7,6 +7,7 @@ import sys
 import time
 
 from . import (  # noqa: F401 (they register themselves)
+    auth_scenarios,
     browser,
     channel_scenarios,
     client_scenarios,
