@@ -304,6 +304,13 @@ pub const SETTINGS: &[Setting] = &[
         group: PROCESS,
         secret: true,
     },
+    setting(
+        PROCESS,
+        "otlp-endpoint-file",
+        "FILE",
+        None,
+        "The file that it stands in.",
+    ),
 ];
 
 /// The program, as its help shows it.
