@@ -56,7 +56,7 @@ impl Family {
 
     /// One more series of a histogram: how many fell into each bucket, the last of which has no bound; and their sum.
     pub(super) fn add_counts(&mut self, labels: &[(&str, &str)], bounds: &[f64], counts: &[u64], sum: f64) {
-        let mut total = 0;
+        let mut total = 0_u64;
         let bucket = |(bound, count): (&f64, &u64)| {
             total = total.saturating_add(*count);
             let mut bucket = Bucket::default();

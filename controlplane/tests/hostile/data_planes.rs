@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio_util::codec::Encoder;
 use weever_controlplane::shards::{SocketError, listen};
-use weever_proto::{Event, FromShard, SessionId, ShardCodec, ToShard, WorkerId};
+use weever_proto::{ChannelLabel, Event, FromShard, SessionId, ShardCodec, ToShard, WorkerId};
 
 use crate::house::{Frames, House, OFFER, hello, request};
 use crate::program::{PATIENCE, Program};
@@ -66,6 +66,7 @@ async fn frames_cut_at_every_byte_are_one_line_in_the_log() {
     assert!(cut > 50, "{cut} times");
     // One that is whole, and then cut: its name is free again each time.
     let stats = bytes_of(FromShard::Event(Event::ChannelOpen {
+        channel: ChannelLabel::Control,
         session: SessionId(7),
     }));
     for at in 1..stats.len() {
@@ -206,6 +207,7 @@ async fn a_flood_of_events_keeps_nobody_else_waiting_for_ever() {
                     silent: true,
                 },
                 2 => Event::Text {
+                    channel: ChannelLabel::Control,
                     session,
                     text: "STOP".into(),
                 },

@@ -7,7 +7,7 @@ use futures::{SinkExt, StreamExt};
 use serde_json::Value;
 use weever_controlplane::rooms::{Action, Entropy, Rooms, RoomsConfig, ShardId};
 use weever_proto::{
-    CloseReason, Command, DtlsRole, Event, FromShard, IceCredentials, Refusal, Role, SessionId,
+    ChannelLabel, CloseReason, Command, DtlsRole, Event, FromShard, IceCredentials, Refusal, Role, SessionId,
     SessionSnapshot, SessionSpec, ToShard, WorkerId,
 };
 
@@ -65,6 +65,7 @@ pub fn snapshot(spec: SessionSpec) -> SessionSnapshot {
         connected: true,
         silent: true,
         channel_open: true,
+        chat_open: true,
         live_tracks: vec![],
         age_ms: u64::MAX,
     }
@@ -166,6 +167,7 @@ async fn sessions_of_others_are_neither_taken_nor_touched() {
             silent: true,
         },
         Event::Text {
+            channel: ChannelLabel::Control,
             session,
             text: "STOP".into(),
         },
@@ -186,6 +188,7 @@ async fn sessions_of_others_are_neither_taken_nor_touched() {
         .unwrap();
     liar.send(FromShard::SnapshotEnd(1)).await.unwrap();
     liar.send(FromShard::Event(Event::Text {
+        channel: ChannelLabel::Control,
         session: SessionId(6),
         text,
     }))
@@ -337,7 +340,11 @@ async fn no_state_that_a_data_plane_hands_back_is_the_end_of_signalling() {
                         now,
                         Action::Event {
                             shard,
-                            event: Event::Text { session, text },
+                            event: Event::Text {
+                                channel: ChannelLabel::Control,
+                                session,
+                                text,
+                            },
                         },
                     );
                 }
@@ -346,7 +353,10 @@ async fn no_state_that_a_data_plane_hands_back_is_the_end_of_signalling() {
                     now,
                     Action::Event {
                         shard,
-                        event: Event::ChannelOpen { session },
+                        event: Event::ChannelOpen {
+                            channel: ChannelLabel::Control,
+                            session,
+                        },
                     },
                 );
             }

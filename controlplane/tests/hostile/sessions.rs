@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use futures::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
-use weever_proto::{Command, Event, FromShard, SessionId, ToShard};
+use weever_proto::{ChannelLabel, Command, Event, FromShard, SessionId, ToShard};
 
 use crate::house::{House, OFFER, Response, hello, request};
 use crate::wire::{exchange, statuses};
@@ -310,13 +310,16 @@ impl Channels {
 
     async fn answer(&mut self, session: SessionId, text: &str) -> String {
         let said = Event::Text {
+            channel: ChannelLabel::Control,
             session,
             text: text.to_owned(),
         };
         self.say.send(said).unwrap();
         loop {
             match self.told.recv().await.unwrap() {
-                Command::SendText { session: to, text } => {
+                Command::SendText {
+                    session: to, text, ..
+                } => {
                     assert_eq!(to, session, "the answer goes to who asked");
                     return text;
                 }
@@ -367,7 +370,14 @@ async fn a_control_channel_speaks_for_its_own_session_only() {
     assert_eq!(house.get("/list/sub/r").await.body, "carol");
     // Each ends itself, and nobody else.
     let text = "STOP alice".to_owned();
-    channels.say.send(Event::Text { session: carol, text }).unwrap();
+    channels
+        .say
+        .send(Event::Text {
+            channel: ChannelLabel::Control,
+            session: carol,
+            text,
+        })
+        .unwrap();
     while channels.told.recv().await.unwrap() != (Command::CloseSession { session: carol }) {}
     assert_eq!(house.get("/list/sub/r").await.body, "");
     assert_eq!(house.get("/list/pub/r").await.body, "alice");
