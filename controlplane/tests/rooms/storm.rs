@@ -68,7 +68,7 @@ impl Storm {
             bench,
             viewers,
             live: BTreeMap::new(),
-            room: 8 * usize::try_from(seed).unwrap(),
+            room: 5 * usize::try_from(seed).unwrap(),
             came: 0,
             peak_tracks: 0,
         }
