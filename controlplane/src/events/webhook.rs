@@ -145,7 +145,7 @@ impl Webhook {
             let batch: Vec<_> = waiting.drain(..waiting.len().min(BATCH)).collect();
             let taken = self.deliver(reset.iter().chain(&batch)).await;
             owed = (!taken).then_some(ResetReason::Undelivered);
-            if !taken {
+            if !taken && !batch.is_empty() {
                 self.lost(u64::try_from(batch.len()).unwrap_or(u64::MAX));
             }
         }

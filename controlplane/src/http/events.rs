@@ -58,6 +58,8 @@ async fn events(
         let headers = [
             (header::CONTENT_TYPE, "text/event-stream"),
             (header::CACHE_CONTROL, "no-store"),
+            // nginx keeps an answer back until it has much of it.
+            (header::HeaderName::from_static("x-accel-buffering"), "no"),
         ];
         return Ok((headers, body).into_response());
     }
