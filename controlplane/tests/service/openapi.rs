@@ -223,7 +223,7 @@ const SESSION_CALLS: &[(&str, &[(&str, &str)], &str, u16)] = &[
     (
         "patch",
         &[FRAGMENT, ("if-match", "\"old\"")],
-        "a=ice-ufrag:EsAw\r\n",
+        "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\n",
         412,
     ),
     (
