@@ -124,11 +124,16 @@ function describe(session) {
   return [codecs, stateOf(session)].filter(Boolean).join(" · ");
 }
 
+/** Its first rate comes a second after its first packet. */
+function rateOf(track) {
+  return track.bits_per_second === null ? "live" : rate(track.bits_per_second) || "silent";
+}
+
 /** `video0 · 1.2 Mbit/s · 3 viewers` */
 function describeTrack(track) {
   const lost = track.lost ? `${track.lost} lost` : "";
   const viewers = track.viewers === 1 ? "1 viewer" : `${track.viewers} viewers`;
-  return [track.track, track.live ? rate(track.bits_per_second) || "silent" : "not yet live", viewers, lost].filter(Boolean).join(" · ");
+  return [track.track, track.live ? rateOf(track) : "not yet live", viewers, lost].filter(Boolean).join(" · ");
 }
 
 function showMembers(role, sessions, count) {
