@@ -166,6 +166,7 @@ async fn every_client_we_know_of_is_answered_201() {
         "sub" "gstreamer-player",
         "sub" "pion-player",
         "sub" "simple-whep-client",
+        "sub" "whepclientsrc",
     ] {
         let answer = stage.join(&format!("/{role}/clients/{name}"), &offer).await;
         assert_eq!(answer.status, 201, "{name}: {}", answer.body);
