@@ -131,11 +131,12 @@ async fn packets(
 
 async fn open(app: &App, whose: &Whose, asked: &Asked, held: HeldBy) -> Result<(View, OpenStream), Problem> {
     let (room, role, id) = (whose.room.clone(), whose.role, whose.id.clone());
+    // The names too: by the time the last packets are told, their publisher may have left.
     let found = app
         .signalling
-        .ask(move |rooms| rooms.find(&room, role, &id))
+        .ask(move |rooms| Some((rooms.find(&room, role, &id)?, rooms.tracks(&room))))
         .await;
-    let Some(session) = found.map_err(stopped)? else {
+    let Some((session, tracks)) = found.map_err(stopped)? else {
         let (room, role, id) = (&whose.room, whose.role(), &whose.id);
         let detail = format!("there is no {role} {id} in the room {room}; it takes the Full ID");
         return Err(Problem::new(StatusCode::NOT_FOUND, detail));
@@ -144,7 +145,7 @@ async fn open(app: &App, whose: &Whose, asked: &Asked, held: HeldBy) -> Result<(
     let window = app.signalling.windows().open(session).map_err(|full| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, full.to_string()).with(name::RETRY_AFTER, "5")
     })?;
-    let view = View::new(app.signalling.clone(), window, whose.room.clone(), asked);
+    let view = View::new(app.signalling.clone(), window, whose.room.clone(), tracks, asked);
     match app
         .signalling
         .request(|request| Action::WatchPackets { request, session })

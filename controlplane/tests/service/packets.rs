@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use weever_proto::{
     CloseReason, Codec, Command, Event, Extension, ExtensionKind, FromShard, PacketKind, PacketRecord,
-    Packets, RtpNote, SessionId, SessionSpec, ToShard, TrackId, Version, WatchEnd, limits,
+    Packets, RtpNote, SessionId, SessionSpec, ToShard, TrackId, Version, WatchEnd,
 };
 
 use crate::house::{House, OFFER, hello};
@@ -312,9 +312,7 @@ async fn a_websocket_is_told_until_the_session_ends() {
             .unwrap();
     let session = plane.watched().await;
     plane.packets(session, vec![rtp(spec.receive[0].track, 1)], 0);
-    let renewed = tokio::time::Instant::now();
     assert_eq!(plane.watched().await, session, "the tap is renewed");
-    assert!(renewed.elapsed() < Duration::from_secs(limits::WATCH_LEASE_SECS));
     plane.event(Event::SessionClosed {
         session,
         reason: CloseReason::PeerClosed,
@@ -432,7 +430,7 @@ async fn seconds_end_it() {
     let ((_, body), _) = tokio::join!(fetch(&house, &path), plane.unwatched());
     let body = String::from_utf8(body).unwrap();
     assert!(
-        body.ends_with("{\"type\":\"end\",\"reason\":\"1 seconds were asked for\"}\n"),
+        body.ends_with("{\"type\":\"end\",\"reason\":\"the time that was asked for is over\"}\n"),
         "{body}"
     );
 }

@@ -43,7 +43,6 @@ pub(super) struct View {
     tracks: HashMap<TrackId, Option<(FullId, String)>>,
     direction: Option<Direction>,
     kind: Option<PacketKind>,
-    seconds: Option<u64>,
     until: Option<Instant>,
     left: Option<u64>,
     renew: Interval,
@@ -52,7 +51,13 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(signalling: Signalling, window: Window, room: RoomName, asked: &Asked) -> Self {
+    pub(super) fn new(
+        signalling: Signalling,
+        window: Window,
+        room: RoomName,
+        tracks: HashMap<TrackId, (FullId, String)>,
+        asked: &Asked,
+    ) -> Self {
         let now = Instant::now();
         let mut renew = interval_at(now + RENEW, RENEW);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -60,10 +65,12 @@ impl View {
             signalling,
             window,
             room,
-            tracks: HashMap::new(),
+            tracks: tracks
+                .into_iter()
+                .map(|(track, name)| (track, Some(name)))
+                .collect(),
             direction: asked.direction,
             kind: asked.kind,
-            seconds: asked.seconds,
             until: asked.seconds.map(|seconds| now + Duration::from_secs(seconds)),
             left: asked.packets,
             renew,
@@ -90,7 +97,7 @@ impl View {
             };
             tokio::select! {
                 biased;
-                () = deadline => self.end(format!("{} seconds were asked for", self.seconds.unwrap_or(0))),
+                () = deadline => self.end("the time that was asked for is over"),
                 _ = self.renew.tick() => self.renew().await,
                 news = self.window.next() => match news {
                     Some(News::Packets(packets, missed)) => self.take(&packets, missed).await,
@@ -158,7 +165,7 @@ impl View {
         }
     }
 
-    /// What a track is called. Asked once for each: its publisher may leave before its last packets are told.
+    /// What a track is called. One that has come since the beginning is asked for, once.
     async fn name(&mut self, track: TrackId) -> Option<(FullId, String)> {
         if !self.tracks.contains_key(&track) {
             let room = self.room.clone();
