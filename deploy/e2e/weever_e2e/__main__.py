@@ -12,6 +12,7 @@ from . import (  # noqa: F401 (they register themselves)
     channel_scenarios,
     client_scenarios,
     fault_scenarios,
+    hostile_scenarios,
     http_scenarios,
     loadgen_scenarios,
     media_scenarios,
