@@ -163,8 +163,6 @@ fn to_shard() -> Vec<ToShard> {
         },
         Command::CloseSession { session },
         Command::Drain,
-        Command::Watch { session },
-        Command::Unwatch { session },
     ];
     let mut all = vec![
         ToShard::Welcome(VERSION),
@@ -187,10 +185,13 @@ fn to_newer_shard() -> Vec<ToShard> {
         channel,
         text: "alice+k3x9 good evening".into(),
     };
+    let session = SessionId(5);
     [
         chat,
         broadcast(&[5, 6, 1 << 60], ChannelLabel::Chat),
         broadcast(&[5], ChannelLabel::Control),
+        Command::Watch { session },
+        Command::Unwatch { session },
     ]
     .map(ToShard::Command)
     .into()
@@ -215,6 +216,11 @@ fn from_newer_shard() -> Vec<FromShard> {
         Event::ChannelClosed {
             session,
             channel: ChannelLabel::Control,
+        },
+        Event::Packets(Box::new(packets())),
+        Event::WatchEnded {
+            session,
+            reason: WatchEnd::Expired,
         },
     ]
     .map(FromShard::Event)
@@ -250,11 +256,6 @@ fn from_shard() -> Vec<FromShard> {
         },
         Event::TrackLive { session, track },
         Event::TrackGone { session, track },
-        Event::Packets(Box::new(packets())),
-        Event::WatchEnded {
-            session,
-            reason: WatchEnd::Expired,
-        },
     ];
     let worker = WorkerStats {
         worker: WorkerId(2),

@@ -109,8 +109,8 @@ async fn a_data_plane_of_the_first_minor_is_served() {
     }
     assert_eq!(
         seen,
-        (2, 1, 1, 0),
-        "created, restarted, closed; nothing to forward yet"
+        (2, 1, 1, 1),
+        "created, restarted, closed; the publisher's sound forwarded"
     );
     assert_eq!(house.get("/list/sub/room").await.body, "viewer");
 }

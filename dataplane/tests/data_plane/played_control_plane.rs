@@ -121,12 +121,12 @@ impl Talk {
         }
     }
 
-    /// The next event; statistics are skipped.
+    /// The next event; statistics are skipped, and how joins get on.
     pub(crate) async fn event(&mut self) -> Event {
         loop {
             match self.next().await {
+                Some(FromShard::Stats { .. } | FromShard::Event(Event::JoinProgress { .. })) => {}
                 Some(FromShard::Event(event)) => return event,
-                Some(FromShard::Stats { .. }) => {}
                 other => panic!("no event but {other:?}"),
             }
         }

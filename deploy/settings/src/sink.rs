@@ -5,12 +5,14 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Lines that wait to be written. When full, new ones are lost.
 const LINES: usize = 4096;
 /// How long the end of a program waits for its last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
+/// How often it looks for room behind them.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 enum Letter {
     Line(Vec<u8>),
@@ -55,11 +57,18 @@ impl Log {
     }
 
     fn flush_within(&self, patience: Duration) {
+        let end = Instant::now() + patience;
         let (done, written) = sync_channel(1);
-        if self.letters.try_send(Letter::Flush(done)).is_ok() {
-            // Late or not: the program ends.
-            let _ = written.recv_timeout(patience);
+        let mut flush = Letter::Flush(done);
+        while let Err(TrySendError::Full(back)) = self.letters.try_send(flush) {
+            if Instant::now() >= end {
+                return;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+            flush = back;
         }
+        // Late or not: the program ends.
+        let _ = written.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
 }
 
