@@ -69,7 +69,7 @@ pub(crate) async fn follow<R: Reread>(what: Arc<R>, mut marks: Marks) {
                 match reread.reread() {
                     Ok(()) => tracing::info!("{} changed, and was read again", R::WHAT),
                     Err(error) => {
-                        tracing::warn!(%error, "{} changed, but is of no use; the old one stays", R::WHAT)
+                        tracing::warn!(%error, "{} changed, but is of no use; the old one stays", R::WHAT);
                     }
                 }
                 return (now.clone(), now);

@@ -356,7 +356,7 @@ fn log(notice: &Notice) {
         Notice::RoomClosed(room) => tracing::debug!(%room, "room closed"),
         Notice::ShardReady { name, sessions } => tracing::info!(name, sessions, "data plane ready"),
         Notice::ShardDraining { name, sessions } => {
-            tracing::info!(name, sessions, "data plane is being drained")
+            tracing::info!(name, sessions, "data plane is being drained");
         }
         Notice::ShardDrained { name } => tracing::info!(name, "data plane drained"),
         Notice::ShardLost { name, sessions: 0 } => {

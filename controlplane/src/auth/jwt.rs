@@ -207,7 +207,7 @@ fn load(path: &Path) -> Result<Vec<Key>, AuthError> {
             }
             Some(key) => keys.push(key),
             None => {
-                tracing::info!(file = %path.display(), key = n, "a key of another kind than is used: left alone")
+                tracing::info!(file = %path.display(), key = n, "a key of another kind than is used: left alone");
             }
         }
     }

@@ -204,8 +204,11 @@ const CALLS: &[Call<'_>] = &[
     ("get", "/openapi.json", "/openapi.json", &[], "", 200),
 ];
 
+/// Names and values.
+type Headers = [(&'static str, &'static str)];
+
 /// Calls on a session's own URL, which is made up as it is joined.
-const SESSION_CALLS: &[(&str, &[(&str, &str)], &str, u16)] = &[
+const SESSION_CALLS: &[(&str, &Headers, &str, u16)] = &[
     ("get", &[], "", 200),
     ("options", &[], "", 200),
     (
@@ -243,7 +246,7 @@ const PICTURE: &str = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=m
     a=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n";
 
 /// Calls below a player's URL. Streams that go on are read in `tests/conformance`.
-const PLAYER_CALLS: &[(&str, &str, &[(&str, &str)], &str, u16)] = &[
+const PLAYER_CALLS: &[(&str, &str, &Headers, &str, u16)] = &[
     ("options", "events", &[], "", 200),
     ("post", "events", &[JSON], "[\"active\"]", 201),
     ("post", "events", &[JSON], "[\"ads\"]", 400),

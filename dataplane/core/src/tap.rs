@@ -146,11 +146,7 @@ impl Tap {
 
     /// When its batch is to be handed out.
     pub(crate) fn batch_due(&self) -> Option<Instant> {
-        match self.records.first() {
-            Some((at, _)) => Some(*at + BATCH),
-            // Nothing but what was left out: told when there is room again, or at the end.
-            None => None,
-        }
+        self.records.first().map(|(at, _)| *at + BATCH)
     }
 
     /// Hands out what there is.

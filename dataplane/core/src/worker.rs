@@ -146,7 +146,7 @@ impl Worker {
             Command::Unwatch { session } => self.unwatch(now, session),
             command if self.taps.is_empty() => self.carry_out(now, command, egress),
             command => self.watched(now, egress, |worker, egress| {
-                worker.carry_out(now, command, egress)
+                worker.carry_out(now, command, egress);
             }),
         }
     }
@@ -160,7 +160,7 @@ impl Worker {
             self.request_keyframes(now, egress);
         } else {
             self.watched(now, egress, |worker, egress| {
-                worker.request_keyframes(now, egress)
+                worker.request_keyframes(now, egress);
             });
         }
     }

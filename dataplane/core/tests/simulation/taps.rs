@@ -163,7 +163,7 @@ fn a_publishers_tap_tells_what_it_sends_and_what_it_is_told() {
             sequences.push(u64::from(view.sequence()));
             assert_eq!(
                 note.keyframe,
-                (view.sequence() - 1) % 30 == 0,
+                (view.sequence() - 1).is_multiple_of(30),
                 "{}",
                 view.sequence()
             );
