@@ -134,8 +134,8 @@ pub fn sdp_offer(data: &[u8]) {
             receive,
             answer.extensions,
         ))));
-        let again =
-            publish::answer(&offer, &transport(), 7, 2, &answer.tracks, MAX_BITRATE, counter()).expect("the same offer");
+        let again = publish::answer(&offer, &transport(), 7, 2, &answer.tracks, MAX_BITRATE, counter())
+            .expect("the same offer");
         assert_eq!(again.tracks, answer.tracks, "what stays keeps its name");
         if !answer.tracks.is_empty() {
             let read = Description::parse(&answer.text).expect("our own answer");
