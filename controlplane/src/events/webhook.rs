@@ -1,6 +1,6 @@
 //! `--event-webhook`: the stream of events, posted to another server, in the order in which they happened.
 //!
-//! One request at a time, with up to [`BATCH`] events, tried again until it is taken or [`Patience::tries`] are over. What
+//! One request at a time, with up to a hundred events, tried again until it is taken or [`Patience::tries`] are over. What
 //! happens meanwhile waits in the history, which is bounded; nothing ever waits for the webhook. What it missed is counted,
 //! and told to it by a `reset` event.
 //!
