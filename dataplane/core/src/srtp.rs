@@ -359,7 +359,7 @@ impl Protect {
 /// Opens the SRTCP that one peer sends, and refuses replays.
 pub struct UnprotectRtcp {
     cipher: Cipher,
-    replay: ReplayWindow,
+    replay: ReplayWindows,
 }
 
 impl UnprotectRtcp {
@@ -376,7 +376,7 @@ impl UnprotectRtcp {
     fn of(material: &KeyingMaterial, ours: bool) -> Result<Self, SrtpError> {
         Ok(Self {
             cipher: Cipher::new(material, ours, true)?,
-            replay: ReplayWindow::default(),
+            replay: ReplayWindows::default(),
         })
     }
 
@@ -403,7 +403,7 @@ impl UnprotectRtcp {
             return Err(SrtpError::Malformed);
         }
         let index = index & !E_FLAG;
-        if !self.replay.is_new(index) {
+        if !self.replay.is_new(ssrc, index) {
             return Err(SrtpError::Replayed);
         }
         match &self.cipher {
@@ -427,8 +427,35 @@ impl UnprotectRtcp {
             }
         }
         out[..RTCP_CLEAR].copy_from_slice(&packet[..RTCP_CLEAR]);
-        self.replay.accept(index);
+        self.replay.accept(ssrc, index);
         Ok(len)
+    }
+}
+
+/// Senders whose indices are remembered, of one peer: of more, the one that came first is forgotten.
+const MAX_SENDERS: usize = 64;
+
+/// A window for each SSRC: each counts its SRTCP for itself (RFC 3711 §3.2.3), and a player has one for each m-line. Only
+/// what was authentic gets a place.
+#[derive(Debug, Default)]
+struct ReplayWindows(Vec<(u32, ReplayWindow)>);
+
+impl ReplayWindows {
+    fn is_new(&self, ssrc: u32, index: u32) -> bool {
+        let mut windows = self.0.iter().filter(|(of, _)| *of == ssrc);
+        windows.all(|(_, window)| window.is_new(index))
+    }
+
+    fn accept(&mut self, ssrc: u32, index: u32) {
+        if let Some((_, window)) = self.0.iter_mut().find(|(of, _)| *of == ssrc) {
+            return window.accept(index);
+        }
+        if self.0.len() >= MAX_SENDERS {
+            self.0.remove(0);
+        }
+        let mut window = ReplayWindow::default();
+        window.accept(index);
+        self.0.push((ssrc, window));
     }
 }
 
@@ -539,7 +566,7 @@ mod tests {
         );
         let mut open = UnprotectRtcp {
             cipher: cipher(),
-            replay: ReplayWindow::default(),
+            replay: ReplayWindows::default(),
         };
         let mut plain = [0u8; 128];
         let opened = open.open(&out[..len], &mut plain).unwrap();
@@ -606,6 +633,35 @@ mod tests {
                 Err(SrtpError::NoRoom)
             );
         }
+    }
+
+    /// As libsrtp sends: each SSRC begins at its own index.
+    #[test]
+    fn each_sender_counts_for_itself() {
+        let (profile, mut out) = (SrtpProfile::AeadAes128Gcm, [0u8; 64]);
+        let mut open = UnprotectRtcp::new(&material(profile, false)).unwrap();
+        let report = |ssrc: u8, index: u32| {
+            let mut protect = Protect::new(&material(profile, true)).unwrap();
+            protect.rtcp_index = index;
+            let mut packet = [0u8; 64];
+            packet[..8].copy_from_slice(&[0x80, 201, 0, 1, 0, 0, 0, ssrc]);
+            let len = protect.rtcp(&mut packet, 8).unwrap();
+            packet[..len].to_vec()
+        };
+        for index in [1, 2] {
+            for ssrc in [1, 2] {
+                assert_eq!(open.open(&report(ssrc, index), &mut out), Ok(8), "{ssrc} {index}");
+                assert_eq!(
+                    open.open(&report(ssrc, index), &mut out),
+                    Err(SrtpError::Replayed)
+                );
+            }
+        }
+        for ssrc in 0..=u8::MAX {
+            // Some have been seen.
+            let _ = open.open(&report(ssrc, 7), &mut out);
+        }
+        assert_eq!(open.replay.0.len(), MAX_SENDERS);
     }
 
     #[test]

@@ -120,12 +120,13 @@ def guesses(port, end, counts):
         try:
             with connect(port) as stream:
                 ask = "".join(f"DELETE /session/{number + n:032x} HTTP/1.1\r\nHost: w\r\n\r\n" for n in range(BATCH))
-                stream.sendall(ask.encode() + b"GET / HTTP/1.1\r\nHost: w\r\nConnection: close\r\n\r\n")
+                # The last one closes the connection.
+                stream.sendall(ask.removesuffix("\r\n").encode() + b"Connection: close\r\n\r\n")
                 answers = b""
                 while piece := stream.recv(65536):
                     answers += piece
                 counts["guesses wrong"] += answers.count(b"HTTP/1.1 404")
-                counts["guesses right"] += answers.count(b"HTTP/1.1 200") - 1
+                counts["guesses right"] += answers.count(b"HTTP/1.1 200")
                 number += BATCH
         except OSError:
             counts["guesses cut off"] += 1

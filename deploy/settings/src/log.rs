@@ -52,11 +52,16 @@ impl FromStr for LogFormat {
     }
 }
 
+/// What libraries warn of for each peer that misbehaves: it is counted or of no use, and would flood the log. A filter that
+/// names them has its way.
+const OF_PEERS: &str = "h2=error";
+
 /// Sends the process's log to standard error, as far as `filter` lets it (the syntax of `RUST_LOG`; what can't be read
 /// means `info`). Who logs neither waits nor fails, whatever standard error leads to; [`flush_log`](crate::flush_log) is for the
 /// end. If there is a log already, it stays.
 pub fn log_to_stderr(filter: &str, format: LogFormat) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_new(format!("{OF_PEERS},{filter}")).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(sink::stderr);
