@@ -18,8 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use super::listen::Tenure;
 use super::problem::Problem;
 
-/// Open at once, of all kinds.
-const MAX_STREAMS: usize = 256;
+/// Open at once, of all kinds: three quarters of the private server's connections, so that probes and calls still get in.
+const MAX_STREAMS: usize = 96;
 /// For a peer to take what is written. Longer than this, and nobody reads.
 pub(super) const WRITE: Duration = Duration::from_secs(10);
 /// Pieces of a body that wait for the connection.

@@ -29,7 +29,7 @@ async fn no_token_url_or_password_is_logged_even_at_trace() {
         "--turn-username=ann",
         turn.as_str(),
     ];
-    let program = Program::with_data_plane("secrets", "trace", &flags).await;
+    let program = Program::with_data_plane("secrets", "trace,h2=trace", &flags).await;
     let set = format!(r#"{{"room":"r","id":"alice","token":"{TOKEN}"}}"#);
     let json = [("content-type", "application/json")];
     assert_eq!(

@@ -74,21 +74,21 @@ impl Log {
 
 fn write_all(waiting: &Receiver<Letter>, lost: &AtomicU64, sink: &mut impl Write) {
     for letter in waiting {
-        match letter {
-            Letter::Line(line) => {
-                if sink.write_all(&line).is_err() {
-                    lost.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                }
+        let done = match letter {
+            Letter::Line(line) if sink.write_all(&line).is_err() => {
+                lost.fetch_add(1, Ordering::Relaxed);
+                continue;
             }
-            Letter::Flush(done) => {
-                let _ = sink.flush();
-                let _ = done.try_send(());
-            }
-        }
+            Letter::Line(_) => None,
+            Letter::Flush(done) => Some(done),
+        };
         let count = lost.swap(0, Ordering::Relaxed);
         if count > 0 && writeln!(sink, "{count} lines of the log were lost: nobody took them").is_err() {
             lost.fetch_add(count, Ordering::Relaxed);
+        }
+        if let Some(done) = done {
+            let _ = sink.flush();
+            let _ = done.try_send(());
         }
     }
 }
