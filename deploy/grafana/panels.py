@@ -80,6 +80,14 @@ class Prometheus:
             raise RuntimeError(f"{parameters}: {error.read().decode()}") from None
         return body["data"]
 
+    def ready(self):
+        """Not while it still starts: it listens then already, and answers 503 to everything."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=SECONDS):
+                return True
+        except OSError:
+            return False
+
     def instant(self, expression, **more):
         return self.get("query", query=expression, **more)["result"]
 

@@ -254,10 +254,12 @@ fn first_address(answer: &str) -> Result<SocketAddr, ClientError> {
         .ok_or(ClientError::Missing("UDP candidate"))
 }
 
-/// The answer with this candidate instead of its own.
+/// The answer with this candidate instead of its own, and without limits of bandwidth: what is sent is the command line's to
+/// say, and str0m reads one `b=` of a section at most, where RFC 8866 §5.8 has any number.
 fn with_candidate(answer: &str, address: SocketAddr) -> String {
     let mut kept = String::with_capacity(answer.len());
-    for line in answer.lines().filter(|line| !line.starts_with("a=candidate:")) {
+    let left_out = |line: &&str| line.starts_with("a=candidate:") || line.starts_with("b=");
+    for line in answer.lines().filter(|line| !left_out(line)) {
         kept.push_str(line);
         kept.push_str("\r\n");
         if line.starts_with("a=ice-pwd:") {
@@ -292,10 +294,11 @@ mod tests {
     fn the_first_udp_candidate_is_taken() {
         let answer = "v=0\r\na=ice-pwd:x\r\na=candidate:1 1 tcp 1 10.0.0.1 9 typ host tcptype passive\r\n\
                       a=candidate:2 1 udp 9 127.0.0.1 8443 typ host\r\na=candidate:3 1 UDP 8 ::1 8443 typ host\r\n\
-                      m=video\r\na=candidate:2 1 udp 9 127.0.0.1 8443 typ host\r\n";
+                      m=video\r\nb=AS:2500\r\nb=TIAS:2500000\r\na=candidate:2 1 udp 9 127.0.0.1 8443 typ host\r\n";
         assert_eq!(first_address(answer).unwrap(), "127.0.0.1:8443".parse().unwrap());
         let kept = with_candidate(answer, "127.0.0.1:9".parse().unwrap());
         assert_eq!(kept.matches("a=candidate:").count(), 1);
+        assert!(!kept.contains("b=") && kept.contains("m=video"));
         assert!(kept.contains("127.0.0.1 9 typ host") && !kept.contains("::1") && !kept.contains("tcp"));
         assert!(first_address("v=0\r\n").is_err());
     }

@@ -61,6 +61,8 @@ async def prometheus(target):
 
 
 def scraped(api):
+    if not api.ready():
+        return False
     try:
         return any(one["value"][1] == "1" for one in api.instant('up{job="weever"}'))
     except OSError:
