@@ -9,6 +9,7 @@
 pub mod api;
 mod census;
 mod chat;
+mod cluster;
 mod join;
 mod leave;
 mod limits;
@@ -35,6 +36,7 @@ pub use api::{
 };
 pub use census::{Census, RoomDetail, RoomInfo, SessionInfo, ShardInfo, TrackInfo, WorkerInfo};
 pub use chat::ChatCounts;
+pub use cluster::{Claim, LivePublisher, LocalNews, NodeName, NodeNews, NodeState, OwnState};
 pub use limits::Limits;
 use session::Session;
 use shards::Shard;
@@ -183,6 +185,8 @@ impl Rooms {
                 reply_to(request, reply, effects);
             }
             Action::UnwatchPackets { session } => self.unwatch_packets(session, effects),
+            Action::Node { node, news } => self.node_news(now, &node, news, effects),
+            Action::Evict { session } => self.end(now, session, "replaced", Tell::Shard, effects),
             Action::Tick => self.tick(now, effects),
         }
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use weever_controlplane::names::{FullId, RoomName};
 use weever_controlplane::rooms::{
-    Action, Effect, Entropy, Join, JoinTrace, Limits, Notice, Posted, Reply, RequestId, Rooms, RoomsConfig,
-    SessionKey, ShardId, StreamId, StreamNews,
+    Action, Effect, Entropy, Join, JoinTrace, Limits, LocalNews, Notice, Posted, Reply, RequestId, Rooms,
+    RoomsConfig, SessionKey, ShardId, StreamId, StreamNews,
 };
 use weever_controlplane::sdp::Description;
 use weever_proto::{
@@ -50,6 +50,8 @@ pub struct Bench {
     pub traces: Vec<JoinTrace>,
     /// What streams of events were told.
     pub news: Vec<(StreamId, StreamNews)>,
+    /// What the directory was told.
+    pub told: Vec<LocalNews>,
     /// Answers CreateSession.
     pub obliging: bool,
     /// The connection is broken: commands are lost.
@@ -93,6 +95,7 @@ pub fn hello(incarnation: u64, workers: u16) -> Hello {
         workers: (0..workers).map(worker).collect(),
         max_sessions: 10_000,
         draining: false,
+        relay: false,
     }
 }
 
@@ -119,6 +122,7 @@ impl Bench {
             held: HashMap::new(),
             replies: HashMap::new(),
             notices: Vec::new(),
+            told: Vec::new(),
             traces: Vec::new(),
             news: Vec::new(),
             obliging: true,
@@ -136,6 +140,7 @@ impl Bench {
         self.rooms.handle(self.now, action, &mut effects);
         for effect in effects {
             match effect {
+                Effect::Local(news) => self.told.push(news),
                 Effect::Reply { request, reply } => assert!(self.replies.insert(request, reply).is_none()),
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Traced(trace) => self.traces.push(*trace),
@@ -279,6 +284,7 @@ impl Bench {
             limits: self.limits,
             posted: self.posted(),
             redirected: false,
+            claim: 0,
         };
         self.act(Action::Join(Box::new(join)));
         self.replies.remove(&request).unwrap_or(Reply::Trickled)

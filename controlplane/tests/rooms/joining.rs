@@ -126,6 +126,7 @@ fn a_data_plane_that_does_not_answer_is_not_waited_for() {
         limits: Limits::default(),
         posted: bench.posted(),
         redirected: false,
+        claim: 0,
     };
     bench.act(Action::Join(Box::new(join)));
     bench.pass(Duration::from_secs(6));
@@ -148,6 +149,7 @@ fn a_full_data_plane_refuses_for_the_control_plane() {
         limits: Limits::default(),
         posted: bench.posted(),
         redirected: false,
+        claim: 0,
     };
     bench.act(Action::Join(Box::new(join)));
     let session = *bench.held.keys().next().unwrap();
