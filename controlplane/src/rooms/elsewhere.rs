@@ -85,7 +85,7 @@ impl Elsewhere {
         self.live.values().map(Vec::len).sum()
     }
 
-    fn set_viewers(&mut self, room: RoomName, node: &NodeName, count: u32) {
+    fn set_viewers(&mut self, room: &RoomName, node: &NodeName, count: u32) {
         let nodes = self.viewers.entry(room.clone()).or_default();
         if count == 0 {
             nodes.remove(node);
@@ -93,7 +93,7 @@ impl Elsewhere {
             nodes.insert(node.clone(), count);
         }
         if nodes.is_empty() {
-            self.viewers.remove(&room);
+            self.viewers.remove(room);
         }
     }
 
@@ -153,11 +153,11 @@ impl Rooms {
             }
             NodeNews::Unpublished { room, id } => {
                 self.change_room(now, &room, effects, |elsewhere| {
-                    elsewhere.remove(node, &room, &id)
+                    elsewhere.remove(node, &room, &id);
                 });
             }
             NodeNews::Viewers { room, count } => {
-                self.elsewhere.set_viewers(room.clone(), node, count);
+                self.elsewhere.set_viewers(&room, node, count);
                 self.viewers_changed(now, &room, effects);
             }
         }
@@ -178,7 +178,7 @@ impl Rooms {
             self.elsewhere.put(node, publisher);
         }
         for (room, count) in state.viewers {
-            self.elsewhere.set_viewers(room, node, count);
+            self.elsewhere.set_viewers(&room, node, count);
         }
         let mut publishers = state.publishers;
         for room in rooms {
