@@ -212,6 +212,12 @@ fn a_nodes_whole_state_replaces_what_was_known_of_it() {
     here.answer_offer(bob);
     news(&mut here, "there", state(&[&alice], vec![(room(), 9)]));
     assert_eq!(here.hear(bob), None, "nothing is new");
+    let restarted = LivePublisher {
+        since_ms: alice.since_ms + 7,
+        ..alice.clone()
+    };
+    news(&mut here, "there", NodeNews::Published(restarted));
+    assert_eq!(here.hear(bob), None, "nor is a clock that differs");
     news(&mut here, "there", state(&[&carol], Vec::new()));
     assert_eq!(here.hear(bob).unwrap(), "PUB_LEFT alice");
     assert_eq!(here.hear(bob).unwrap(), "PUB_JOIN carol");
