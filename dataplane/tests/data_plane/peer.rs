@@ -29,6 +29,8 @@ pub(crate) struct Peer {
     wake: Instant,
     pub(crate) connected: bool,
     channel: Option<ChannelId>,
+    /// It was asked for one.
+    pub(crate) keyframe_wanted: bool,
     /// Number within the stream and payload of all that came.
     pub(crate) packets: Vec<(u64, Vec<u8>)>,
 }
@@ -84,6 +86,7 @@ impl Peer {
             wake: Instant::now(),
             connected: false,
             channel: None,
+            keyframe_wanted: false,
             packets: Vec::new(),
         }
     }
@@ -157,6 +160,7 @@ impl Peer {
                 Output::Transmit(out) => _ = self.socket.send_to(&out.contents, out.destination).unwrap(),
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::ChannelOpen(id, _)) => self.channel = Some(id),
+                Output::Event(Event::KeyframeRequest(_)) => self.keyframe_wanted = true,
                 Output::Event(Event::RtpPacket(packet)) => {
                     self.packets.push((*packet.seq_no, packet.payload.to_vec()));
                 }
