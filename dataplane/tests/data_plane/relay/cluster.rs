@@ -5,22 +5,27 @@ use std::time::{Duration, Instant};
 use weever_core::relay::Key;
 use weever_dataplane::{RelaySettings, Settings};
 use weever_proto::{
-    Codec, Command, FromShard, Hello, Kind, PayloadMap, PayloadType, RELAY, Receive, RelayStats, Role,
-    RouteId, RouteSpec, TrackId, WorkerId, WorkerStats,
+    Codec, Command, Event, FromShard, Hello, Kind, PayloadMap, PayloadType, RELAY, Receive, RelayStats, Role,
+    RouteId, RouteSpec, SessionSnapshot, ToShard, TrackId, VERSION, Version, WorkerId, WorkerStats,
 };
 
 use super::nats::Nats;
 use crate::{
     PATIENCE,
     data_plane::{DataPlane, settings},
-    peer::{Peer, VP8},
+    peer::{Peer, VP8, VP8_RTX},
     played_control_plane::{ControlPlane, Talk},
 };
 
 pub(crate) const TRACK: TrackId = TrackId(0x77);
 pub(crate) const SOURCE: u32 = 0x1111;
+/// Between a viewer's SSRC and that of its retransmissions.
+const RTX: u32 = 0x1000;
 /// Packets of a frame.
 pub(crate) const PARTS: u64 = 8;
+
+/// A data plane that heard from its control plane so lately has not given it up.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// A data plane and its control plane.
 pub(crate) struct Node {
@@ -28,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) hello: Hello,
     _plane: DataPlane,
     control: ControlPlane,
+    /// When it last heard from its control plane.
+    heard: Instant,
 }
 
 pub(crate) fn relay(nats: &Nats, keys: &[u8]) -> RelaySettings {
@@ -56,6 +63,7 @@ impl Node {
             hello,
             _plane: plane,
             control,
+            heard: Instant::now(),
         }
     }
 
@@ -63,7 +71,7 @@ impl Node {
         let mut peer = Peer::new(1, 0, Role::Publisher, &self.hello);
         peer.spec.receive = vec![receive()];
         peer.declare_send(SOURCE);
-        self.talk.create(&peer.spec.clone()).await;
+        self.create(&peer).await;
         peer
     }
 
@@ -71,11 +79,40 @@ impl Node {
     pub(crate) async fn viewer(&mut self, number: u16, worker: u16, from: WorkerId) -> Peer {
         let ssrc = 0x2000 + u32::from(number);
         let mut viewer = Peer::new(10 + u64::from(number), worker, Role::Subscriber, &self.hello);
-        viewer.expect(ssrc);
-        self.talk.create(&viewer.spec).await;
+        viewer.expect_with_rtx(ssrc, ssrc + RTX);
+        self.create(&viewer).await;
         let route = Box::new(route(&viewer, ssrc, from));
-        self.talk.command(Command::PutRoute(route)).await;
+        self.command(Command::PutRoute(route)).await;
         viewer
+    }
+
+    async fn create(&mut self, peer: &Peer) {
+        let (spec, session) = (Box::new(peer.spec.clone()), peer.spec.session);
+        self.command(Command::CreateSession(spec)).await;
+        // Of others there may be news.
+        while self.talk.event().await != (Event::SessionReady { session }) {}
+    }
+
+    /// Commands it; if it has dialled again meanwhile, by the new connection.
+    pub(crate) async fn command(&mut self, command: Command) {
+        if self.heard.elapsed() > FRESH {
+            self.again(VERSION).await;
+        }
+        self.heard = Instant::now();
+        self.talk.command(command).await;
+    }
+
+    /// Hangs up, and accepts it again as a control plane of some version.
+    pub(crate) async fn again(&mut self, version: Version) -> Vec<SessionSnapshot> {
+        // The old connection ends with the talk.
+        self.control.hang_up();
+        self.control.listen();
+        self.talk.hang_up().await;
+        self.talk = self.control.accept().await;
+        self.talk.hello().await;
+        self.talk.say(ToShard::Welcome(version)).await;
+        self.heard = Instant::now();
+        self.talk.snapshot().await
     }
 
     /// The next frame. While the test was elsewhere, the data plane may have taken the control plane for dead: it has
@@ -86,6 +123,7 @@ impl Node {
                 return frame;
             }
             (self.talk, _, _) = self.control.meet().await;
+            self.heard = Instant::now();
         }
     }
 
@@ -155,17 +193,22 @@ pub(crate) fn route(viewer: &Peer, ssrc: u32, from: WorkerId) -> RouteSpec {
         mid: "v".into(),
         kind: Kind::Video,
         ssrc,
-        rtx_ssrc: None,
+        rtx_ssrc: Some(ssrc + RTX),
         payload_map: vec![PayloadMap {
             from: VP8,
             to: VP8,
-            rtx_to: None,
+            rtx_to: Some(VP8_RTX),
             codec: Codec::Vp8,
             clock_rate: 90_000,
         }],
         extensions: Vec::new(),
         cname: "alice".into(),
     }
+}
+
+/// The newest packet of the publisher's that a viewer has.
+pub(crate) fn newest(viewer: &Peer) -> Option<u64> {
+    viewer.packets.iter().map(|(_, bytes)| number_of(bytes)).max()
 }
 
 pub(crate) async fn remote_viewer(node: &mut Node, number: u16, worker: u16) -> Peer {
@@ -190,17 +233,24 @@ pub(crate) fn number_of(payload: &[u8]) -> u64 {
 pub(crate) struct Film {
     pub(crate) peers: Vec<Peer>,
     pub(crate) frame: u64,
+    /// That were asked for.
+    pub(crate) keyframes: u64,
 }
 
 impl Film {
     /// The first is the publisher.
     pub(crate) fn new(peers: Vec<Peer>) -> Self {
-        Self { peers, frame: 0 }
+        Self {
+            peers,
+            frame: 0,
+            keyframes: 0,
+        }
     }
 
     /// Sends one frame; a keyframe if it was asked for one, or when it begins.
     pub(crate) fn shoot(&mut self) {
         let asked = std::mem::take(&mut self.peers[0].keyframe_wanted);
+        self.keyframes += u64::from(asked);
         let keyframe = asked || self.frame == 0;
         for part in 0..PARTS {
             let (frame, marker) = (self.frame, part == PARTS - 1);

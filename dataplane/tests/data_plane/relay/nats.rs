@@ -132,3 +132,59 @@ impl Drop for Nats {
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
+
+/// A client by the protocol's letter (docs.nats.io, "Client Protocol").
+pub(crate) struct Client(TcpStream);
+
+impl Client {
+    pub(crate) fn of(nats: &Nats) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", nats.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = Self(stream);
+        client.0.write_all(b"CONNECT {\"verbose\":false}\r\n").unwrap();
+        client
+    }
+
+    pub(crate) fn publish(&mut self, subject: &str, bytes: &[u8]) {
+        write!(self.0, "PUB {subject} {}\r\n", bytes.len()).unwrap();
+        self.0.write_all(bytes).unwrap();
+        self.0.write_all(b"\r\n").unwrap();
+    }
+
+    pub(crate) fn subscribe(&mut self, subject: &str) {
+        write!(self.0, "SUB {subject} {}\r\n", subject.len()).unwrap();
+    }
+
+    /// Until the server has taken everything. What it says meanwhile is lost.
+    pub(crate) fn flush(&mut self) {
+        self.until_pong();
+    }
+
+    fn until_pong(&mut self) -> Vec<u8> {
+        self.0.write_all(b"PING\r\n").unwrap();
+        let (mut all, mut buffer) = (Vec::new(), [0; 65_536]);
+        while !all.ends_with(b"PONG\r\n") {
+            let len = self.0.read(&mut buffer).unwrap();
+            assert!(len > 0, "NATS hung up: {}", String::from_utf8_lossy(&all));
+            all.extend_from_slice(&buffer[..len]);
+        }
+        all
+    }
+
+    /// Subject and payload of all that came.
+    pub(crate) fn heard(&mut self) -> Vec<(String, Vec<u8>)> {
+        let all = self.until_pong();
+        let (mut rest, mut heard) = (all.as_slice(), Vec::new());
+        while let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") {
+            let line = String::from_utf8_lossy(&rest[..end]).into_owned();
+            rest = &rest[end + 2..];
+            if let Some(line) = line.strip_prefix("MSG ") {
+                let words: Vec<&str> = line.split(' ').collect();
+                let len: usize = words.last().unwrap().parse().unwrap();
+                heard.push((words[0].to_owned(), rest[..len].to_vec()));
+                rest = &rest[len + 2..];
+            }
+        }
+        heard
+    }
+}
