@@ -1,12 +1,8 @@
 //! What nodes of a cluster tell each other about their rooms.
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 use weever_proto::{Role, SessionId};
 
-use super::Rooms;
-use super::api::Effect;
 use crate::names::{FullId, RoomName};
 use crate::sdp::publish::PublishedTrack;
 
@@ -114,16 +110,4 @@ pub struct OwnState {
     pub state: NodeState,
     /// Names of all sessions, whether each is silent, and whose it is.
     pub claims: Vec<(Claim, bool, SessionId)>,
-}
-
-impl Rooms {
-    /// Another node has told something, or something was told of it.
-    pub(super) fn node_news(
-        &mut self,
-        _now: Instant,
-        _node: &NodeName,
-        _news: NodeNews,
-        _effects: &mut Vec<Effect>,
-    ) {
-    }
 }

@@ -27,6 +27,8 @@ impl Entropy for Counting {
 
 /// What the data plane holds of a session.
 pub struct Held {
+    /// It is on that data plane, not the first.
+    pub second: Option<ShardId>,
     pub spec: SessionSpec,
     pub routes: BTreeMap<RouteId, RouteSpec>,
     pub born: Instant,
@@ -64,6 +66,10 @@ pub struct Bench {
     pub broadcasts: usize,
     /// As often as the data plane was told to watch each.
     pub watched: Vec<SessionId>,
+    /// Another data plane beside `shard`.
+    pub second: Option<ShardId>,
+    /// Of who joins next.
+    pub claim: u64,
     next: u64,
 }
 
@@ -132,6 +138,8 @@ impl Bench {
             limits: Limits::default(),
             broadcasts: 0,
             watched: Vec::new(),
+            second: None,
+            claim: 0,
         }
     }
 
@@ -147,18 +155,20 @@ impl Bench {
                 Effect::Stream { stream, news } => self.news.push((stream, news)),
                 Effect::Command { .. } if self.deaf => {}
                 Effect::Command { shard, command } => {
-                    assert_eq!(shard, self.shard, "a command for a connection that is gone");
-                    self.obey(*command);
+                    let is_there = shard == self.shard || Some(shard) == self.second;
+                    assert!(is_there, "a command for a connection that is gone");
+                    self.obey(shard, *command);
                 }
             }
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, shard: ShardId, command: Command) {
         match command {
             Command::CreateSession(spec) => {
                 let session = spec.session;
                 let held = Held {
+                    second: self.second.filter(|second| *second == shard),
                     spec: *spec,
                     routes: BTreeMap::new(),
                     born: self.now,
@@ -243,10 +253,32 @@ impl Bench {
     }
 
     pub fn event(&mut self, event: Event) {
-        self.act(Action::Event {
-            shard: self.shard,
-            event,
-        });
+        let session = match &event {
+            Event::SessionReady { session }
+            | Event::SessionConnected { session }
+            | Event::ChannelOpen { session, .. }
+            | Event::Text { session, .. } => self.held.get(session),
+            _ => None,
+        };
+        let shard = session.and_then(|held| held.second).unwrap_or(self.shard);
+        self.act(Action::Event { shard, event });
+    }
+
+    /// With data planes that have a relay; the second one is called `other`.
+    pub fn relaying(data_planes: usize, seed: u64) -> Self {
+        let mut bench = Self::without_shard(RoomsConfig::default(), seed);
+        bench.second = (data_planes > 1).then_some(ShardId(2));
+        for shard in [Some(bench.shard), bench.second].into_iter().flatten() {
+            let mut hello = hello(shard.0, 1);
+            hello.relay = true;
+            if shard != bench.shard {
+                hello.name = "other".into();
+            }
+            let hello = Box::new(hello);
+            bench.act(Action::ShardUp { shard, hello });
+            bench.act(Action::SnapshotEnd { shard });
+        }
+        bench
     }
 
     pub fn pass(&mut self, time: Duration) {
@@ -284,7 +316,7 @@ impl Bench {
             limits: self.limits,
             posted: self.posted(),
             redirected: false,
-            claim: 0,
+            claim: self.claim,
         };
         self.act(Action::Join(Box::new(join)));
         self.replies.remove(&request).unwrap_or(Reply::Trickled)

@@ -248,9 +248,8 @@ fn operators_disconnect_one_or_all() {
 fn a_room_stays_on_its_worker_until_the_budget_is_used() {
     let mut bench = Bench::with(
         RoomsConfig {
-            strict_rooms: false,
             room_budget: 3,
-            overflow: None,
+            ..RoomsConfig::default()
         },
         3,
     );
