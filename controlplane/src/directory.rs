@@ -36,6 +36,9 @@ pub enum Away {
     /// There is one, but no answer came in time.
     #[error("the directory has not answered in time")]
     TimedOut,
+    /// It has answered that this node may not do that.
+    #[error("the directory does not allow it: {0}")]
+    Denied(String),
     /// It has answered that it won't.
     #[error("the directory has refused: {0}")]
     Refused(String),

@@ -71,7 +71,9 @@ impl MemoryDirectory {
 
 impl Kept {
     fn lives(&self, node: &NodeName) -> bool {
-        self.nodes.get(node).is_some_and(|node| node.until > Instant::now())
+        self.nodes
+            .get(node)
+            .is_some_and(|node| node.until > Instant::now())
     }
 
     fn own(&mut self, member: &Member) -> Option<&mut Node> {
@@ -311,6 +313,9 @@ mod tests {
         let still = directory.token(key(Role::Publisher, "alice")).await.unwrap();
         assert_eq!(still.as_deref(), Some("secret"));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(directory.token(key(Role::Publisher, "alice")).await.unwrap(), None);
+        assert_eq!(
+            directory.token(key(Role::Publisher, "alice")).await.unwrap(),
+            None
+        );
     }
 }

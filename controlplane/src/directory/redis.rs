@@ -123,12 +123,18 @@ impl RedisDirectory {
     }
 }
 
+impl Drop for RedisDirectory {
+    fn drop(&mut self) {
+        self.link.end();
+    }
+}
+
 fn outcome<T>(done: &Result<T, Away>) -> &'static str {
     match done {
         Ok(_) => "ok",
         Err(Away::TimedOut) => "timeout",
         Err(Away::Unreachable(_)) => "unreachable",
-        Err(Away::Refused(_)) => "refused",
+        Err(Away::Refused(_) | Away::Denied(_)) => "refused",
     }
 }
 
@@ -149,10 +155,7 @@ impl Directory for RedisDirectory {
     fn put_token(&self, key: TokenKey, token: String) -> Answer<'_, ()> {
         Box::pin(async move {
             let mut script = self.scripts.put_token.prepare_invoke();
-            script
-                .key(self.keys.token(&key))
-                .arg(token)
-                .arg(ms(TOKEN_TTL));
+            script.key(self.keys.token(&key)).arg(token).arg(ms(TOKEN_TTL));
             self.run("put_token", &script).await
         })
     }
@@ -298,9 +301,8 @@ impl Directory for RedisDirectory {
             .arg(&node.0);
         Box::pin(async move {
             let told: Vec<String> = self.run("claims", &script).await?;
-            let claim = |pair: &[String]| {
-                Some((Name::parse(&pair[0])?, u64::from_str_radix(&pair[1], 16).ok()?))
-            };
+            let claim =
+                |pair: &[String]| Some((Name::parse(&pair[0])?, u64::from_str_radix(&pair[1], 16).ok()?));
             Ok(told.chunks_exact(2).filter_map(claim).collect())
         })
     }

@@ -30,6 +30,8 @@ pub(super) struct Link {
     /// What was said of it last, in the log: the reason why it is away.
     said: Mutex<Option<String>>,
     listening: AtomicBool,
+    /// Nobody uses it any more.
+    over: AtomicBool,
     told: broadcast::Sender<Heard>,
     metrics: DirectoryMetrics,
 }
@@ -44,6 +46,7 @@ impl Link {
             timeouts: AtomicU32::new(0),
             said: Mutex::new(None),
             listening: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             told: broadcast::Sender::new(MAX_WAITING),
             metrics,
         })
@@ -67,13 +70,20 @@ impl Link {
         self.told.subscribe()
     }
 
+    /// Ends both connections, soon.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.lost.notify_one();
+    }
+
     pub(super) fn is_there(&self) -> bool {
         self.connection.borrow().is_some() && self.listening.load(Ordering::Relaxed)
     }
 
     async fn connect(&self) -> Result<(), RedisError> {
         let connected = timeout(CONNECT, self.place.connect()).await;
-        let connection = connected.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
+        let connection =
+            connected.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
         self.timeouts.store(0, Ordering::Relaxed);
         self.connection.send_replace(Some(connection));
         self.metrics.connected(true);
@@ -100,7 +110,10 @@ impl Link {
     }
 
     /// Runs a script, within a second.
-    pub(super) async fn invoke<T: FromRedisValue + Send>(&self, script: &ScriptInvocation<'_>) -> Result<T, Away> {
+    pub(super) async fn invoke<T: FromRedisValue + Send>(
+        &self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, Away> {
         let Some(connection) = self.connection.borrow().clone() else {
             return Err(Away::Unreachable("no connection".into()));
         };
@@ -127,11 +140,17 @@ impl Link {
         // A replica that was the master, a server that has no password any more: another connection may be better.
         let useless = error.is_unrecoverable_error()
             || error.is_io_error()
-            || matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "NOAUTH"));
+            || matches!(
+                error.code(),
+                Some("READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "NOAUTH")
+            );
         if useless {
             self.is_away(&error.to_string()).await;
             self.lose();
             return Err(Away::Unreachable(error.to_string()));
+        }
+        if is_refusal(&error) {
+            return Err(Away::Denied(error.to_string()));
         }
         Err(Away::Refused(error.to_string()))
     }
@@ -140,11 +159,10 @@ impl Link {
 /// Connects for commands whenever there is no connection.
 async fn keep(link: Weak<Link>) {
     let mut pause = PAUSE.0;
-    while let Some(link) = link.upgrade() {
+    while let Some(link) = link.upgrade().filter(|link| !link.over.load(Ordering::Relaxed)) {
         if link.connection.borrow().is_some() {
             pause = PAUSE.0;
-            // Now and then it looks whether anybody uses the link any more.
-            let _ = timeout(PING, link.lost.notified()).await;
+            link.lost.notified().await;
             continue;
         }
         match link.connect().await {
@@ -162,7 +180,7 @@ async fn keep(link: Weak<Link>) {
 /// Hears messages, for as long as anybody uses the link.
 async fn hear(link: Weak<Link>) {
     let mut pause = PAUSE.0;
-    while let Some(link) = link.upgrade() {
+    while let Some(link) = link.upgrade().filter(|link| !link.over.load(Ordering::Relaxed)) {
         let listening = timeout(CONNECT, async {
             let mut listening = link.place.listen().await?;
             listening.subscribe(&link.channel).await?;
@@ -187,7 +205,7 @@ async fn hear(link: Weak<Link>) {
 }
 
 /// Until the connection ends, or leads nowhere any more.
-async fn pass_on(link: &Arc<Link>, listening: redis::aio::PubSub) {
+async fn pass_on(link: &Link, listening: redis::aio::PubSub) {
     let (mut asking, mut messages) = listening.split();
     let mut ping = tokio::time::interval(PING);
     loop {
@@ -202,7 +220,7 @@ async fn pass_on(link: &Arc<Link>, listening: redis::aio::PubSub) {
                 None => return,
             },
             _ = ping.tick() => {
-                if Arc::strong_count(link) == 1
+                if link.over.load(Ordering::Relaxed)
                     || !matches!(timeout(PATIENCE, asking.ping::<redis::Value>()).await, Ok(Ok(_)))
                 {
                     return;

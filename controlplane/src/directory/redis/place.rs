@@ -45,7 +45,9 @@ pub enum PlaceError {
     #[error("--redis: {0}")]
     Refused(String),
     /// Another lives under this name.
-    #[error("--pod-name: another node is called {0:?} in this directory, and is alive; each node needs a name of its own")]
+    #[error(
+        "--pod-name: another node is called {0:?} in this directory, and is alive; each node needs a name of its own"
+    )]
     Name(String),
 }
 
@@ -175,11 +177,13 @@ impl Place {
         let mut connection = match &self.kind {
             Kind::One(info) => {
                 let client = self.client(info)?;
-                Connection::One(client.get_multiplexed_async_connection_with_config(&config).await?)
+                Connection::One(
+                    client
+                        .get_multiplexed_async_connection_with_config(&config)
+                        .await?,
+                )
             }
-            Kind::Cluster(nodes) => {
-                Connection::Cluster(self.cluster(nodes)?.get_async_connection().await?)
-            }
+            Kind::Cluster(nodes) => Connection::Cluster(self.cluster(nodes)?.get_async_connection().await?),
             Kind::Sentinel { .. } => match self.sentinel()? {
                 Some(mut sentinel) => {
                     Connection::One(sentinel.get_async_connection_with_config(&config).await?)
@@ -226,7 +230,9 @@ fn no_place() -> RedisError {
 pub(super) fn is_refusal(error: &RedisError) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig | ErrorKind::Server(ServerErrorKind::NoPerm)
+        ErrorKind::AuthenticationFailed
+            | ErrorKind::InvalidClientConfig
+            | ErrorKind::Server(ServerErrorKind::NoPerm)
     ) || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
 }
 
@@ -300,7 +306,9 @@ mod tests {
             "unix:///tmp/redis.sock",
             "rediss://localhost#insecure",
         ] {
-            let error = Place::parse(bad).err().unwrap_or_else(|| panic!("{bad} accepted"));
+            let error = Place::parse(bad)
+                .err()
+                .unwrap_or_else(|| panic!("{bad} accepted"));
             assert!(!error.contains("hunter2"), "{error}");
         }
     }
