@@ -13,6 +13,7 @@ mod reader;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ struct Shared {
     pending: Mutex<HashMap<Name, u64>>,
     questions: questions::Questions,
     events: broadcast::Sender<(Option<crate::names::RoomName>, String)>,
+    /// Whether the directory holds all of this node's state.
+    settled: AtomicBool,
     /// What the directory holds of this node may be wrong.
     wrong: Notify,
     /// The lease is to be renewed now.
@@ -95,6 +98,7 @@ impl Cluster {
             pending: Mutex::default(),
             questions: questions::Questions::default(),
             events: broadcast::Sender::new(MAX_EVENTS),
+            settled: AtomicBool::new(false),
             wrong: Notify::new(),
             beat_now: Notify::new(),
             metrics,
@@ -202,6 +206,7 @@ impl Shared {
             url: self.identity.url.clone(),
             takes,
             load,
+            settled: self.settled.load(Ordering::Relaxed),
             handed_over: false,
         }
     }

@@ -72,6 +72,9 @@ pub struct About {
     /// How loaded it is, thousandths.
     #[serde(default)]
     pub load: u32,
+    /// Whether its state is all there: until then what others know of it holds.
+    #[serde(default)]
+    pub settled: bool,
     /// It has ended, and its sessions wait for its next life.
     #[serde(default)]
     pub handed_over: bool,
@@ -160,7 +163,7 @@ pub struct Seen {
     pub node: NodeName,
     /// What it said of itself. `None`: that can't be read.
     pub about: Option<About>,
-    /// How many changes it has made.
+    /// The number of its last change. It grows by one with each, and by more whenever it enters.
     pub sequence: u64,
     /// Whether its lease holds.
     pub alive: bool,
@@ -187,7 +190,7 @@ pub type Field = (String, Option<String>);
 pub struct Whole {
     /// Of which life.
     pub incarnation: String,
-    /// How many changes had been made.
+    /// The number of the last change.
     pub sequence: u64,
     /// Names and values.
     pub fields: Vec<(String, String)>,

@@ -1,11 +1,12 @@
 //! The lease.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{BEAT, Shared};
-use crate::directory::{Entered, Renewed, Seen};
+use crate::directory::{About, Entered, Renewed, Seen};
 
 /// After the directory was away nobody is taken for dead for so long: others come back to it as we did.
 pub(super) const MERCY: std::time::Duration = std::time::Duration::from_secs(5);
@@ -48,6 +49,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
             Ok(Renewed::Lapsed) => {
                 since = None;
+                shared.settled.store(false, Ordering::Relaxed);
+                let about = About {
+                    settled: false,
+                    ..about
+                };
                 match shared.directory.enter(&shared.member, &about).await {
                     Ok(Entered::Yes) => {
                         tracing::info!(node = shared.member.node.0, "in the directory again");

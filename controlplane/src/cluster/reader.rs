@@ -133,7 +133,8 @@ impl Reader {
                     }
                 }
             }
-            _ => self.read(&member.node).await,
+            // One that isn't known yet, or has told something that we missed: its lease says which.
+            _ => self.shared.beat_now.notify_one(),
         }
     }
 
@@ -145,6 +146,9 @@ impl Reader {
                 self.shared.metrics.ignored(1);
                 continue;
             };
+            if !about.settled {
+                continue;
+            }
             let is_known = self.known.get(&node.node).is_some_and(|known| {
                 known.incarnation == about.incarnation && known.sequence >= node.sequence
             });

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
@@ -52,6 +53,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
             continue;
         }
+        if !shared.settled.swap(true, Ordering::Relaxed) {
+            shared.beat_now.notify_one();
+        }
         loop {
             tokio::select! {
                 () = shared.wrong.notified() => break,
@@ -64,7 +68,6 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Claims first: a name that is free again is waited for.
 async fn tell(shared: &Shared, news: Vec<LocalNews>) -> Result<(), Failed> {
     let changes: Vec<Field> = news.iter().filter_map(fields::changed).collect();
     let about_claims = futures::stream::iter(news).map(|news| async move {

@@ -173,6 +173,7 @@ impl Directory for RedisDirectory {
             .key(&self.keys.nodes)
             .key(&self.keys.about)
             .key(self.keys.state(&member.node))
+            .key(&self.keys.sequences)
             .arg(&member.node.0)
             .arg(&about.incarnation)
             .arg(&about.owner)

@@ -59,7 +59,7 @@ async fn events(
     let after = text(header::HeaderName::from_static("last-event-id")).or(asked.after.as_deref());
     let others = app.cluster.as_ref().filter(|_| asked.scope == Scope::Cluster);
     let others = told_elsewhere(others.map(Cluster::events), room.clone());
-    let told = futures::stream::select(begin(app.signalling.events(), after, room), others);
+    let told = until_missed(begin(app.signalling.events(), after, room), others);
     if text(header::ACCEPT).is_some_and(|accept| accept.contains("text/event-stream")) {
         let body = app.streams.open(held)?.body(Some(BEAT), as_lines(told));
         let headers = [
@@ -129,6 +129,22 @@ impl Telling {
         }
         None
     }
+}
+
+/// Both, until events of either were missed.
+fn until_missed(
+    own: impl Stream<Item = Told> + Send + 'static,
+    others: impl Stream<Item = Told> + Send + 'static,
+) -> impl Stream<Item = Told> {
+    let both = futures::stream::select(own.boxed(), others.boxed());
+    futures::stream::unfold((both, false), async |(mut both, over)| {
+        if over {
+            return None;
+        }
+        let told = both.next().await?;
+        let over = matches!(told, Told::TooSlow);
+        Some((told, (both, over)))
+    })
 }
 
 /// What happens at other nodes. There is no going on behind an event of theirs: it has no id here.

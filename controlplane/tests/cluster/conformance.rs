@@ -168,6 +168,7 @@ async fn states(one: &Arc<dyn Directory>, other: &Arc<dyn Directory>, heard: &mu
     let (member, about) = member("state", 1);
     while heard.try_recv().is_ok() {}
     one.enter(&member, &about).await.unwrap();
+    let begin = other.read(&member.node).await.unwrap().unwrap().sequence;
     let set = |field: &str, value: Option<&str>| (field.to_owned(), value.map(str::to_owned));
     for (number, fields) in [
         vec![set("p/r/a", Some("{\"a\":\"\\n\"}")), set("v/r", Some("3"))],
@@ -185,7 +186,7 @@ async fn states(one: &Arc<dyn Directory>, other: &Arc<dyn Directory>, heard: &mu
         };
         let wanted = Message::Change {
             member: member.clone(),
-            sequence: number as u64 + 1,
+            sequence: begin + number as u64 + 1,
             fields,
         };
         assert_eq!(told, wanted);
@@ -193,7 +194,7 @@ async fn states(one: &Arc<dyn Directory>, other: &Arc<dyn Directory>, heard: &mu
     let whole = other.read(&member.node).await.unwrap().unwrap();
     assert_eq!(
         (whole.sequence, whole.incarnation),
-        (2, member.incarnation.clone())
+        (begin + 2, member.incarnation.clone())
     );
     assert_eq!(whole.fields, [("p/r/a".to_owned(), "{\"a\":\"\\n\"}".to_owned())]);
     let Renewed::Yes(seen) = one.renew(&member, &about).await.unwrap() else {
@@ -201,9 +202,12 @@ async fn states(one: &Arc<dyn Directory>, other: &Arc<dyn Directory>, heard: &mu
     };
     assert!(
         seen.iter()
-            .any(|seen| seen.node == member.node && seen.sequence == 2)
+            .any(|seen| seen.node == member.node && seen.sequence == begin + 2)
     );
     assert_eq!(other.read(&NodeName("nobody".into())).await.unwrap(), None);
+    // Who enters again is read again, whatever is remembered.
+    one.enter(&member, &about).await.unwrap();
+    assert!(other.read(&member.node).await.unwrap().unwrap().sequence > begin + 3);
 }
 
 async fn claims(one: &Arc<dyn Directory>, other: &Arc<dyn Directory>, heard: &mut Receiver<Heard>) {
@@ -341,6 +345,29 @@ async fn deaths(one: &Arc<dyn Directory>, other: &Arc<dyn Directory>, heard: &mu
 async fn memory() {
     let directory: Arc<dyn Directory> = Arc::new(MemoryDirectory::default());
     conforms(&vec![directory; 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_cluster() {
+    let server = RedisServer::start(&["--cluster-enabled", "yes"]).await;
+    server.run(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    while !server
+        .run(&["CLUSTER", "INFO"])
+        .await
+        .contains("cluster_state:ok")
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let url = format!("{0},{0}", server.url());
+    conforms(&[redis(&url, "t").await, redis(&url, "t").await]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_behind_sentinel() {
+    let server = RedisServer::start(&[]).await;
+    let sentinel = server.watched_by_sentinel("main").await;
+    let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
+    conforms(&[redis(&url, "t").await, redis(&url, "t").await]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

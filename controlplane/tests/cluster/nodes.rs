@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use weever_controlplane::rooms::Rooms;
 use weever_controlplane::{End, StartError};
 use weever_proto::{Command, Event, FromShard, SessionId, ToShard};
@@ -22,9 +25,19 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// A data plane whose sessions connect at once. `ended` is told which it had to close.
-async fn connect_all(mut frames: Frames) {
-    while let Some(Ok(frame)) = frames.next().await {
+/// A data plane whose sessions connect at once, and that tells what it is told to tell.
+async fn connect_all(mut frames: Frames, mut events: mpsc::UnboundedReceiver<Event>) {
+    loop {
+        let frame = tokio::select! {
+            frame = frames.next() => match frame {
+                Some(Ok(frame)) => frame,
+                _ => return,
+            },
+            Some(event) = events.recv() => {
+                frames.send(FromShard::Event(event)).await.unwrap();
+                continue;
+            }
+        };
         let answers = match frame {
             ToShard::Ping(nonce) => vec![FromShard::Pong(nonce)],
             ToShard::Command(Command::CreateSession(spec)) => {
@@ -46,6 +59,7 @@ async fn connect_all(mut frames: Frames) {
 
 pub struct Node {
     pub house: House,
+    pub events: mpsc::UnboundedSender<Event>,
     plane: tokio::task::JoinHandle<()>,
 }
 
@@ -64,9 +78,10 @@ pub async fn node(url: &str, name: &str, flags: &[&str]) -> Node {
     frames.send(FromShard::Hello(hello("played"))).await.unwrap();
     assert!(matches!(frames.next().await, Some(Ok(ToShard::Welcome(_)))));
     frames.send(FromShard::SnapshotEnd(0)).await.unwrap();
-    let plane = tokio::spawn(connect_all(frames));
+    let (events, told) = mpsc::unbounded_channel();
+    let plane = tokio::spawn(connect_all(frames, told));
     until("ready", async || house.get("/readiness").await.status == 200).await;
-    Node { house, plane }
+    Node { house, events, plane }
 }
 
 impl Node {
@@ -107,20 +122,10 @@ impl Node {
         self.house.join(path, OFFER).await.status
     }
 
-    pub async fn silent(&self, path: &str) -> SessionId {
-        let mut parts = path.split('/').skip(2);
-        let (room, id) = (parts.next().unwrap().to_owned(), parts.next().unwrap().to_owned());
-        let claims = self
-            .house
-            .running
-            .signalling
-            .ask(|rooms| rooms.own_state().claims)
-            .await
-            .unwrap();
-        let found = claims
-            .into_iter()
-            .find(|(claim, ..)| claim.room.as_str() == room && claim.id.as_str() == id);
-        found.unwrap().2
+    pub async fn session(&self, id: &str) -> SessionId {
+        let own = self.house.running.signalling.ask(Rooms::own_state).await.unwrap();
+        let mut claims = own.claims.into_iter();
+        claims.find(|(claim, ..)| claim.id.as_str() == id).unwrap().2
     }
 }
 
@@ -147,18 +152,9 @@ async fn publishers_are_known_everywhere_and_nobody_twice() {
     one.sees(1).await;
     // Lists are of the whole cluster.
     for node in [&one, &two, &three] {
-        let mut list: Vec<String> = serde_json::from_str(
-            &node
-                .house
-                .get("/list/pub/r")
-                .await
-                .body
-                .split(',')
-                .collect::<Vec<_>>()
-                .pipe(),
-        )
-        .unwrap();
-        list.sort();
+        let body = node.house.get("/list/pub/r").await.body;
+        let mut list: Vec<&str> = body.split(',').collect();
+        list.sort_unstable();
         assert_eq!(list, ["alice", "bob"]);
         assert_eq!(node.house.get("/list/sub/r").await.body, "carol");
     }
@@ -198,21 +194,13 @@ async fn publishers_are_known_everywhere_and_nobody_twice() {
     assert_eq!(two.join("/pub/r/alice").await, 201, "the name is free");
 }
 
-trait Pipe {
-    fn pipe(self) -> String;
-}
-
-impl Pipe for Vec<&str> {
-    fn pipe(self) -> String {
-        serde_json::to_string(&self).unwrap()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_come_at_once_under_one_name_one_is_let_in() {
     let redis = RedisServer::start(&[]).await;
     let url = redis.url();
     let (one, two) = (node(&url, "one", &[]).await, node(&url, "two", &[]).await);
+    one.knows(2).await;
+    two.knows(2).await;
     for round in 0..10 {
         let path = format!("/pub/r/p{round}");
         let all = (0..6).map(|n| {
@@ -299,4 +287,74 @@ async fn who_finds_no_place_is_sent_to_a_node_that_has_one() {
         503,
         "never twice"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_name_is_taken_over_at_another_node() {
+    let redis = RedisServer::start(&[]).await;
+    let url = redis.url();
+    let (one, two) = (node(&url, "one", &[]).await, node(&url, "two", &[]).await);
+    one.knows(2).await;
+    assert_eq!(one.join("/pub/r/alice").await, 201);
+    two.sees(1).await;
+    assert_eq!(two.join("/pub/r/alice").await, 409);
+    let session = one.session("alice").await;
+    one.events
+        .send(Event::SessionSilent {
+            session,
+            silent: true,
+        })
+        .unwrap();
+    until("it may be taken over", async || {
+        two.join("/pub/r/alice").await == 201
+    })
+    .await;
+    until("the old one has ended", async || {
+        one.house
+            .running
+            .signalling
+            .ask(Rooms::session_count)
+            .await
+            .unwrap()
+            == 0
+    })
+    .await;
+    one.sees(1).await;
+    two.sees(0).await;
+    assert_eq!(
+        one.join("/pub/r/alice").await,
+        409,
+        "the late release of the old one has freed nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_all_nodes_are_read_at_one() {
+    let redis = RedisServer::start(&[]).await;
+    let url = redis.url();
+    let (one, two) = (node(&url, "one", &[]).await, node(&url, "two", &[]).await);
+    let mut stream = TcpStream::connect(one.house.running.private).await.unwrap();
+    let request =
+        "GET /events?scope=cluster&room=r HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let (mut text, mut number) = (String::new(), 0);
+    let mut heard = async |node: &Node, name: &str| {
+        let begin = Instant::now();
+        // Nodes are asked for their events once somebody reads: the first few may be missed.
+        while !(text.contains(&format!("\"node\":\"{name}\"")) && text.contains(&format!("{name}-{number}")))
+        {
+            assert!(begin.elapsed() < PATIENCE, "{text}");
+            number += 1;
+            assert_eq!(node.join(&format!("/pub/other/{name}-{number}")).await, 201);
+            assert_eq!(node.join(&format!("/pub/r/{name}-{number}")).await, 201);
+            let mut buffer = [0; 64 * 1024];
+            let read = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut buffer));
+            if let Ok(read) = read.await {
+                text.push_str(&String::from_utf8_lossy(&buffer[..read.unwrap()]));
+            }
+        }
+        assert!(!text.contains("\"room\":\"other\""), "{text}");
+    };
+    heard(&one, "one").await;
+    heard(&two, "two").await;
 }

@@ -12,6 +12,8 @@ pub struct RedisServer {
     child: Option<Child>,
     dir: PathBuf,
     args: Vec<String>,
+    /// A sentinel has one.
+    config: Option<PathBuf>,
 }
 
 pub fn free_port() -> u16 {
@@ -21,31 +23,48 @@ pub fn free_port() -> u16 {
 
 impl RedisServer {
     pub async fn start(args: &[&str]) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("weever-redis-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let mut server = Self {
-            port: free_port(),
-            child: None,
-            dir,
-            args: args.iter().map(|&arg| arg.to_owned()).collect(),
-        };
+        let save = ["--save", ""];
+        let mut server = Self::prepare(&[&save, args].concat());
         server.go().await;
         server
     }
 
+    /// A sentinel that watches it.
+    pub async fn watched_by_sentinel(&self, name: &str) -> Self {
+        let mut sentinel = Self::prepare(&[]);
+        let config = sentinel.dir.join("sentinel.conf");
+        std::fs::write(
+            &config,
+            format!("sentinel monitor {name} 127.0.0.1 {} 1\n", self.port),
+        )
+        .unwrap();
+        sentinel.config = Some(config);
+        sentinel.go().await;
+        sentinel
+    }
+
+    fn prepare(args: &[&str]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("weever-redis-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Self {
+            port: free_port(),
+            child: None,
+            dir,
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            config: None,
+        }
+    }
+
     /// Starts it, again too, with what it has on disk.
     pub async fn go(&mut self) {
-        let child = Command::new("redis-server")
-            .args([
-                "--port",
-                &self.port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-            ])
+        let mut command = Command::new("redis-server");
+        if let Some(config) = &self.config {
+            command.arg(config).arg("--sentinel");
+        }
+        let child = command
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--dir", self.dir.to_str().unwrap()])
             .args(&self.args)
             .stdout(Stdio::null())

@@ -26,7 +26,8 @@ end
 const PUT_TOKEN: &str = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])";
 const TOKEN: &str = "return redis.call('GET', KEYS[1])";
 
-// KEYS: nodes, about, state. ARGV: node, incarnation, owner, about, lease, time to live of the state.
+// Numbers of changes begin at the time: they grow even when Redis has forgotten the last one.
+// KEYS: nodes, about, state, sequences. ARGV: node, incarnation, owner, about, lease, time to live of the state.
 const ENTER: &str = "
 local lease = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0)
 local before = redis.call('HGET', KEYS[2], ARGV[1])
@@ -41,6 +42,8 @@ redis.call('ZADD', KEYS[1], now + ARGV[5], ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[4])
 redis.call('HSET', KEYS[3], 'incarnation', ARGV[2])
 redis.call('PEXPIRE', KEYS[3], ARGV[6])
+local last = tonumber(redis.call('HGET', KEYS[4], ARGV[1]) or 0)
+redis.call('HSET', KEYS[4], ARGV[1], string.format('%d', math.max(now, last + 2)))
 return 0
 ";
 
