@@ -223,7 +223,7 @@ async fn what_no_node_has_written_is_counted_and_ignored() {
     redis
         .run(&["ZADD", "{weever}:nodes", "9999999999999", "ghost"])
         .await;
-    let about = json!({"incarnation": "1", "owner": "o"}).to_string();
+    let about = json!({"incarnation": "1", "owner": "o", "settled": true}).to_string();
     redis
         .run(&["HSET", "{weever}:about", "ghost", &about, "other", "{"])
         .await;
