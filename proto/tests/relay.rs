@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use weever_proto::TrackId;
 use weever_proto::relay::{
-    BurstWriter, Form, MAX_EXTENSIONS, MAX_MESSAGE, MAX_PACKETS, MAX_PAYLOAD, Message, RelayError, RelayPacket, Says,
-    Stamp, VERSION,
+    BurstWriter, Form, MAX_EXTENSIONS, MAX_MESSAGE, MAX_PACKETS, MAX_PAYLOAD, Message, RelayError,
+    RelayPacket, Says, Stamp, VERSION,
 };
 
 const STAMP: Stamp = Stamp {
@@ -113,17 +113,30 @@ fn what_goes_beyond_a_limit_is_no_message() {
     assert!(Message::parse(&good).is_ok());
     let mut bad = good.clone();
     bad[34] = 0x81;
-    assert!(matches!(Message::parse(&bad), Err(RelayError::Limit(_))), "one packet more");
+    assert!(
+        matches!(Message::parse(&bad), Err(RelayError::Limit(_))),
+        "one packet more"
+    );
     bad[34] = 0;
     assert!(matches!(Message::parse(&bad), Err(RelayError::Limit(_))), "none");
     let mut bad = burst(&[packet(1)]);
     bad[35] &= !8;
-    assert!(Message::parse(&bad).is_err(), "the first packet can't leave anything unsaid");
-    assert_eq!(Form::parse(&vec![1; MAX_MESSAGE + 1]), Err(RelayError::Limit("larger than a message may be")));
+    assert!(
+        Message::parse(&bad).is_err(),
+        "the first packet can't leave anything unsaid"
+    );
+    assert_eq!(
+        Form::parse(&vec![1; MAX_MESSAGE + 1]),
+        Err(RelayError::Limit("larger than a message may be"))
+    );
     assert_eq!(Form::parse(&[2, 0]), Err(RelayError::Version(2)));
     assert_eq!(Form::parse(&[1, 2]), Err(RelayError::Kind));
     assert_eq!(Form::parse(&[1]), Err(RelayError::Length));
-    assert_eq!(Form::parse(&[1; 33]), Err(RelayError::Length), "no room for a tag");
+    assert_eq!(
+        Form::parse(&[1; 33]),
+        Err(RelayError::Length),
+        "no room for a tag"
+    );
 }
 
 prop_compose! {
@@ -174,7 +187,8 @@ proptest! {
         let bytes = burst(&packets);
         let cut = cut.index(bytes.len());
         prop_assert!(Message::parse(&bytes[..cut]).is_err());
-        prop_assert_eq!(Message::parse(&[&bytes[..], &[0]].concat()), Err(RelayError::Length));
+        let longer = [&bytes[..], &[0]].concat();
+        prop_assert_eq!(Message::parse(&longer), Err(RelayError::Length));
     }
 
     #[test]
