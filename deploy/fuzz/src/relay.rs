@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use weever_core::relay::{Followers, Incoming, Key, Seals};
-use weever_proto::relay::{Form, Message, Says};
 use weever_proto::Kind;
+use weever_proto::relay::{Form, Message, Says};
 
 /// A message, by its head, in clear and opened: read, written and read again it is the same, and both ends take it or refuse it.
 pub fn relay(data: &[u8]) {
@@ -23,10 +23,15 @@ pub fn relay(data: &[u8]) {
 }
 
 fn take(bytes: &[u8]) {
-    let Ok(message) = Message::parse(bytes) else { return };
+    let Ok(message) = Message::parse(bytes) else {
+        return;
+    };
     let mut written = Vec::new();
     message.emit(&mut written);
-    assert!(written.len() <= bytes.len(), "we say nothing that may be left unsaid");
+    assert!(
+        written.len() <= bytes.len(),
+        "we say nothing that may be left unsaid"
+    );
     let again = Message::parse(&written).expect("our own message");
     assert_eq!(again.stamp, message.stamp);
     match (again.says, message.says) {

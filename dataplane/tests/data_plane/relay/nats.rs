@@ -50,6 +50,13 @@ impl Nats {
         }
     }
 
+    /// What is to be beside its configuration. Returns where.
+    pub(crate) fn put(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
     pub(crate) fn running(test: &str, config: &str) -> Self {
         let mut nats = Self::absent(test, config);
         nats.start();
