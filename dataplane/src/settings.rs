@@ -355,6 +355,55 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_is_there_when_nats_is_named() {
+        let key = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+        let relay_key = format!("--relay-key={key},{key}");
+        let all = [
+            "--nats=nats://u:p@a:1,nats://u:p@b:2",
+            "--nats-prefix=a.b",
+            &relay_key,
+        ];
+        let relay = read(&all, &[]).unwrap().settings.relay.unwrap();
+        assert_eq!(
+            (relay.servers.len(), relay.prefix.as_str(), relay.keys.len()),
+            (2, "a.b", 2)
+        );
+        assert!(read(&[], &[]).unwrap().settings.relay.is_none());
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_relay_is_named_at_once_and_no_secret_is() {
+        let bad = [
+            "--nats=nats://ann:hunter2@a,nats://bob:hunter2@b",
+            "--nats-prefix=a.>",
+            "--nats-credentials=/nowhere/a.creds",
+            "--nats-ca-file=/nowhere/ca.pem",
+            "--relay-key=hunter2",
+        ];
+        let Err(stop @ Stop::Errors(_)) = read(&bad, &[]) else {
+            panic!("accepted");
+        };
+        let text = stop.to_string();
+        for flag in [
+            "--nats",
+            "--nats-prefix",
+            "--nats-credentials",
+            "--nats-ca-file",
+            "--relay-key",
+        ] {
+            assert!(
+                text.contains(&format!("{flag}: ")) || text.contains(flag),
+                "{flag}: {text}"
+            );
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+        let Err(stop) = read(&["--relay-key=BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="], &[]) else {
+            panic!("a key without NATS");
+        };
+        assert!(stop.to_string().contains("needs --nats"), "{stop}");
+    }
+
+    #[test]
     fn a_wildcard_and_workers_without_a_port_are_refused_before_anything_starts() {
         let Err(Stop::Errors(errors)) = read(&["--udp-host=::", "--udp-port=65535", "--workers=2"], &[])
         else {

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use weever_core::relay::{Incoming, RelayDrop};
+use weever_core::{
+    Handover,
+    relay::{Incoming, RelayDrop},
+};
 use weever_proto::{
     Kind, TrackId, WorkerId,
     relay::{MAX_LEASE_MS, Message, Says, Stamp},
@@ -36,6 +39,8 @@ pub(super) struct Followed {
     eager: u32,
     wants_keyframe: bool,
     asked: Option<Instant>,
+    /// What the publisher last said of its clock, for a worker that follows later.
+    report: Option<Handover>,
 }
 
 impl Followed {
@@ -50,6 +55,7 @@ impl Followed {
             eager: EAGER,
             wants_keyframe: false,
             asked: None,
+            report: None,
         }
     }
 
@@ -88,6 +94,9 @@ impl Relay {
             .or_insert_with(|| Followed::new(track, kind));
         if !followed.workers.contains(&worker) {
             followed.workers.push(worker);
+            if let Some(report) = followed.report.clone() {
+                self.workers.hand_over(worker, report);
+            }
         }
         // Its viewers need one; for the first ones the origin sends one by itself.
         followed.wants_keyframe |= followed.incoming.has_begun() && followed.incoming.kind() == Kind::Video;
@@ -131,6 +140,9 @@ impl Relay {
         self.counters.packets_in += taken.packets as u64;
         self.counters.lost += taken.lost;
         self.counters.arrived(taken.came_us, unix_us());
+        if taken.packets == 0 {
+            followed.report = Some(taken.handover.clone());
+        }
         for worker in &followed.workers {
             self.workers.hand_over(*worker, taken.handover.clone());
         }

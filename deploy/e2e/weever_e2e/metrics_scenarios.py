@@ -24,8 +24,9 @@ PATIENCE = 60
 VIEWERS = 3
 # A name that the seed gave, and that clients rely on.
 LINT = 'sfu_pod_peer_count non-histogram and non-summary metrics should not have "_count" suffix'
-# Without a webhook nothing is called.
-EMPTY = {"Webhooks"}
+# Without a webhook nothing is called, and without NATS nothing is relayed.
+EMPTY = {"Webhooks", "Relayed packets", "Relay: delay", "Relay: lost and dropped", "Relay: tracks and connection", "Relay: bytes",
+         "Relay: CPU"}
 
 
 def promtool(*arguments, text=None):

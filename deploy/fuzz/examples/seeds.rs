@@ -4,6 +4,7 @@
 mod seeds {
     pub(crate) mod ipc;
     pub(crate) mod media;
+    pub(crate) mod relay;
     pub(crate) mod sdp;
     pub(crate) mod settings;
     pub(crate) mod transport;
@@ -36,6 +37,7 @@ fn main() -> std::io::Result<()> {
         ("red", seeds::media::red()),
         ("to_shard", seeds::ipc::to_shard()),
         ("from_shard", seeds::ipc::from_shard()),
+        ("relay", seeds::relay::relay()),
         ("worker", seeds::worker::worker()),
         ("sdp_offer", seeds::sdp::sdp_offer()),
         ("sdp_answer", seeds::sdp::sdp_answer()),

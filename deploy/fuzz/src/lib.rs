@@ -3,12 +3,14 @@
 //! call the same functions.
 
 mod ipc;
+mod relay;
 mod sdp;
 mod settings;
 mod wire;
 mod worker;
 
 pub use ipc::{from_shard, to_shard};
+pub use relay::relay;
 pub use sdp::{sdp_answer, sdp_fragment, sdp_offer};
 pub use settings::settings;
 pub use wire::{payload, red, rtcp, rtp, stun};
@@ -26,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("red", red),
     ("to_shard", to_shard),
     ("from_shard", from_shard),
+    ("relay", relay),
     ("worker", worker),
     ("sdp_offer", sdp_offer),
     ("sdp_answer", sdp_answer),

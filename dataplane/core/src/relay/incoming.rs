@@ -44,7 +44,7 @@ pub struct Taken {
     pub handover: Handover,
     /// Messages that were lost before it.
     pub lost: u64,
-    /// Packets in it.
+    /// Packets in it; a sender report has none.
     pub packets: usize,
     /// When the first of them came to the origin, microseconds since 1970; 0 if that is not known.
     pub came_us: u64,

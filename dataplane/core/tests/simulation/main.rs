@@ -13,6 +13,7 @@ mod channels;
 mod client;
 mod joins;
 mod network;
+mod relay;
 mod scenarios;
 mod strangers;
 mod taps;

@@ -9,11 +9,12 @@ use str0m::media::MediaKind;
 use weever_core::{Egress, Identity, Path, SLOT, Worker, WorkerConfig};
 use weever_proto::{
     Codec, Command, DtlsRole, Event, Extension, ExtensionKind, IceCredentials, Kind, PayloadMap, PayloadType,
-    Receive, Role, RouteId, RouteSpec, SessionId, SessionSpec, TrackId, WorkerId,
+    RELAY, Receive, Role, RouteId, RouteSpec, SessionId, SessionSpec, TrackId, WorkerId,
 };
 
 use crate::client::{self, Client, Outgoing};
 use crate::network::Network;
+use crate::relay::Bridge;
 
 /// Datagrams that a worker sent in one call.
 #[derive(Default)]
@@ -47,6 +48,8 @@ pub struct World {
     pub network: Network,
     pub events: Vec<(Duration, Event)>,
     pub outbox: Outbox,
+    /// Between workers that are taken to be in processes of their own.
+    pub bridge: Bridge,
     identity: Arc<Identity>,
     by_address: HashMap<SocketAddr, usize>,
     next_id: u64,
@@ -71,7 +74,7 @@ impl World {
             identity: identity.clone(),
             max_sessions: 10_000,
             egress_window_max: Duration::from_millis(5),
-            relay: false,
+            relay: true,
         };
         Self {
             start,
@@ -81,6 +84,7 @@ impl World {
             network: Network::new(seed),
             events: Vec::new(),
             outbox: Outbox::default(),
+            bridge: Bridge::new(seed),
             identity,
             by_address: HashMap::new(),
             next_id: 1,
@@ -329,9 +333,15 @@ impl World {
             self.events.push((self.elapsed(), event));
         }
         while let Some((to, handover)) = self.workers[worker].poll_handover() {
-            let to = usize::from(to.0);
-            self.workers[to].handle_handover(self.now, handover, &mut self.outbox);
-            self.settle(to);
+            let carried = match to {
+                RELAY => self.bridge.carry(self.now, &handover),
+                worker => vec![(worker, handover)],
+            };
+            for (to, handover) in carried {
+                let to = usize::from(to.0);
+                self.workers[to].handle_handover(self.now, handover, &mut self.outbox);
+                self.settle(to);
+            }
         }
     }
 

@@ -11,10 +11,13 @@ use super::{
 };
 
 /// Publisher and a viewer at one, a viewer at the other.
-async fn stage(a: &mut Node, b: &mut Node) -> Film {
-    let local = a.viewer(0, 1, WorkerId(0)).await;
-    let remote = remote_viewer(b, 1, 0).await;
-    Film::new(vec![a.publisher().await, local, remote])
+fn stage<'a>(a: &'a mut Node, b: &'a mut Node) -> impl Future<Output = Film> + 'a {
+    // Clients are large.
+    Box::pin(async {
+        let local = a.viewer(0, 1, WorkerId(0)).await;
+        let remote = remote_viewer(b, 1, 0).await;
+        Film::new(vec![a.publisher().await, local, remote])
+    })
 }
 
 /// What went wrong is over: the remote viewer sees what is sent now, and the local one saw everything.
@@ -142,7 +145,18 @@ async fn nats_hangs() {
 
 #[tokio::test]
 async fn a_wrong_password_keeps_one_out_and_nobody_else() {
-    let nats = Nats::running("password", "authorization { user: weever, password: right }");
+    // As the operating guide has it.
+    let config = r#"
+        authorization {
+          users: [{
+            user: weever, password: right,
+            permissions: {
+              publish:   ["weever.media.*", "weever.up.*"]
+              subscribe: ["weever.media.*", "weever.up.*"]
+            }
+          }]
+        }"#;
+    let nats = Nats::running("password", config);
     let with = |password: &str| {
         let login = Some(Login::Password("weever".into(), password.into()));
         weever_dataplane::RelaySettings {
@@ -220,4 +234,44 @@ async fn a_wrong_relay_key_is_no_key() {
         dropped(&relay, "sealed") >= 20 && relay.packets_in == 0,
         "{relay:?}"
     );
+}
+
+/// By TLS only with a server whose certificate is trusted; and never in clear where TLS is wanted.
+#[tokio::test]
+async fn tls_is_spoken_with_whom_we_trust() {
+    let config = "tls { cert_file: \"DIR/cert.pem\", key_file: \"DIR/key.pem\" }";
+    let mut nats = Nats::absent("tls", config);
+    let made = || rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (own, other) = (made(), made());
+    let trusted = nats.put("cert.pem", &own.cert.pem());
+    nats.put("key.pem", &own.signing_key.serialize_pem());
+    let untrusted = nats.put("other.pem", &other.cert.pem());
+    nats.start();
+    let with = |ca_file: &std::path::Path| weever_dataplane::RelaySettings {
+        servers: vec![nats.url().replace("nats://", "tls://").parse().unwrap()],
+        ca_file: Some(ca_file.to_owned()),
+        ..relay(&nats, &[])
+    };
+    let mut a = Node::start("tls-a", with(&trusted)).await;
+    let mut b = Node::start("tls-b", with(&trusted)).await;
+    let mut wary = Node::start("tls-c", with(&untrusted)).await;
+    a.connected().await;
+    b.connected().await;
+    let mut film = stage(&mut a, &mut b).await;
+    film.connected();
+    film.shoot_until("the remote viewer sees something", |peers| {
+        !peers[2].packets.is_empty()
+    });
+    film.shoot_for(10, 1..3);
+    let (_, relay) = wary.stats().await;
+    assert!(!relay.connected && relay.connects == 0, "{relay:?}");
+
+    let plain = Nats::running("tls-plain", "");
+    let settings = weever_dataplane::RelaySettings {
+        servers: vec![plain.url().replace("nats://", "tls://").parse().unwrap()],
+        ..with(&trusted)
+    };
+    let mut strict = Node::start("tls-d", settings).await;
+    let (_, relay) = strict.stats().await;
+    assert!(!relay.connected && relay.connects == 0, "{relay:?}");
 }

@@ -37,17 +37,24 @@ fn program() -> PathBuf {
 }
 
 impl Nats {
-    /// A place for a server, which doesn't run yet. `config` in NATS's own words.
+    /// A place for a server, which doesn't run yet. `config` in NATS's own words; `DIR` is the place.
     pub(crate) fn absent(test: &str, config: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("weever-nats-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         Self {
+            config: config.replace("DIR", &directory.display().to_string()),
             directory,
-            config: config.to_owned(),
             port: free_port(),
             monitor: free_port(),
             child: None,
         }
+    }
+
+    /// What is to be beside its configuration. Returns where.
+    pub(crate) fn put(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
     }
 
     pub(crate) fn running(test: &str, config: &str) -> Self {
