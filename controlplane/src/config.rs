@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use weever_settings::{LOG_FORMAT, LogFormat, Program, Setting, Take};
 
+use crate::auth::jwt;
 use crate::directory::redis::RedisSettings;
 use crate::directory::redis::place::Place;
 use crate::events::webhook::Secret;
+use crate::http::tls;
 
 const fn setting(
     group: &'static str,
@@ -502,7 +504,7 @@ impl Config {
         Self {
             host: take.parse("host"),
             port: take.parse("port"),
-            tls: cert.zip(key),
+            tls: tls(take, cert, key),
             cors_domain: take.optional_with("cors-domain", domain),
             overflow_url: take.optional_with("overflow-url", node),
             stun: take.list("stun"),
@@ -575,6 +577,15 @@ fn pod_name(take: &mut Take<'_>, in_directory: bool) -> String {
     name
 }
 
+/// What can't be used is to be known before anything is started.
+fn tls(take: &mut Take<'_>, cert: Option<PathBuf>, key: Option<PathBuf>) -> Option<(PathBuf, PathBuf)> {
+    let (cert, key) = cert.zip(key)?;
+    for problem in tls::problems(&cert, &key) {
+        take.reject(problem.flag.trim_start_matches('-'), problem.reason);
+    }
+    Some((cert, key))
+}
+
 fn admission(take: &mut Take<'_>) -> Admission {
     let tokens = take.switch("auth");
     let url = take.optional_with("auth-webhook", web_address);
@@ -599,11 +610,16 @@ fn admission(take: &mut Take<'_>) -> Admission {
             timeout,
             concurrency,
         }),
-        (false, None, Some(file)) => Admission::Signed(JwtSettings {
-            file,
-            audience,
-            issuer,
-        }),
+        (false, None, Some(file)) => {
+            if let Err(reason) = jwt::check(&file) {
+                take.reject("jwks-file", reason);
+            }
+            Admission::Signed(JwtSettings {
+                file,
+                audience,
+                issuer,
+            })
+        }
         (_, url, _) => {
             let one = if url.is_some() {
                 "auth-webhook"
@@ -804,7 +820,14 @@ mod tests {
 
     #[test]
     fn one_decides_who_may_join() {
-        let jwks = ["--jwks-file=k.json", "--jwt-audience=a"];
+        let keys = std::env::temp_dir().join(format!("weever-keys-{}.json", std::process::id()));
+        std::fs::write(
+            &keys,
+            format!(r#"{{"keys":[{{"kty":"oct","k":"{}"}}]}}"#, "A".repeat(43)),
+        )
+        .unwrap();
+        let file = format!("--jwks-file={}", keys.display());
+        let jwks = [file.as_str(), "--jwt-audience=a"];
         assert!(
             matches!(read(&jwks).unwrap().admission, Admission::Signed(jwt) if jwt.audience.as_deref() == Some("a"))
         );
@@ -819,6 +842,7 @@ mod tests {
             (settings.url.as_str(), settings.timeout.as_secs()),
             ("https://example.org/a?b", 5)
         );
+        std::fs::remove_file(keys).unwrap();
         for (wrong, says) in [
             (&["--auth", "--auth-webhook=http://h/"][..], "one decides"),
             (&["--auth", "--jwks-file=k"], "one decides"),
@@ -840,6 +864,25 @@ mod tests {
                 errors.len() == 1 && text.contains(says) && !text.contains("hunter2"),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named_with_the_rest() {
+        let bad = [
+            "--cert-file=/nowhere/cert.pem",
+            "--key-file=/dev/null",
+            "--jwks-file=/nowhere/keys.json",
+            "--port=none",
+        ];
+        let Err(Stop::Errors(errors)) = read(&bad) else {
+            panic!("accepted");
+        };
+        let text = Stop::Errors(errors.clone()).to_string();
+        assert_eq!(errors.len(), bad.len(), "{text}");
+        for flag in bad {
+            let (flag, file) = flag.split_once('=').unwrap();
+            assert!(text.contains(flag) && text.contains(file), "{text}");
         }
     }
 

@@ -110,6 +110,11 @@ impl Events {
         }
     }
 
+    /// The number of the last one.
+    pub fn last(&self) -> u64 {
+        *self.0.last.borrow()
+    }
+
     /// Reads what comes from now on.
     pub fn from_now(&self) -> Reader {
         let position = self.0.history.lock().map_or(0, |history| history.last);

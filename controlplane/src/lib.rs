@@ -25,4 +25,5 @@ pub mod traceparent;
 pub mod windows;
 
 pub use config::{Admission, Config, PROGRAM, SETTINGS};
+pub use http::private::PARENT;
 pub use start::{End, Running, StartError, check, main, run, start, start_in};

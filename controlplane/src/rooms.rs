@@ -31,7 +31,7 @@ mod watching;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use weever_proto::{ChannelLabel, Command, Event, IceCredentials, Role, SessionId};
+use weever_proto::{ChannelLabel, CloseReason, Command, Event, IceCredentials, Role, SessionId};
 
 pub use api::{
     Action, Effect, Join, Layer, Notice, PlayerEvent, Refused, Reply, RequestId, SessionKey, SessionStatus,
@@ -42,6 +42,7 @@ pub use chat::ChatCounts;
 pub use cluster::{Claim, LivePublisher, LocalNews, NodeName, NodeNews, NodeState, OwnState};
 pub use elsewhere::Clock;
 use elsewhere::Elsewhere;
+use leave::DRAINED;
 pub use limits::Limits;
 use session::Session;
 use shards::Shard;
@@ -187,6 +188,10 @@ impl Rooms {
                     self.tell_reconnect(effects);
                 }
             }
+            Action::EndDrain { request } => {
+                self.end_all(now, effects);
+                reply_to(request, Reply::Done, effects);
+            }
             Action::DrainShard { request, name } => {
                 let reply = self.drain_shard(&name, effects);
                 reply_to(request, reply, effects);
@@ -242,8 +247,11 @@ impl Rooms {
             // For those who look at packets: `crate::windows`.
             Event::Packets(_) | Event::WatchEnded { .. } => return,
         };
-        if let (Event::SessionClosed { .. }, Some(shard)) = (&event, self.shards.get_mut(&shard)) {
+        let mut is_drained = false;
+        if let (Event::SessionClosed { reason, .. }, Some(shard)) = (&event, self.shards.get_mut(&shard)) {
             shard.has_closed(id);
+            // What was asked for here is struck from the books already: this was its own operator, whose drain took too long.
+            is_drained = *reason == CloseReason::Requested && shard.is_draining();
         }
         // News of a session that is gone, or that another data plane has.
         let Some(session) = self
@@ -258,7 +266,10 @@ impl Rooms {
             Event::CommandRefused { reason, detail, .. } => self.refused(now, id, reason, &detail, effects),
             Event::SessionConnected { .. } => self.connected(now, id, effects),
             Event::SessionSilent { silent, .. } => session.set_silent(silent, effects),
-            Event::SessionClosed { reason, .. } => self.end(now, id, reason.as_str(), Tell::Nobody, effects),
+            Event::SessionClosed { reason, .. } => {
+                let word = if is_drained { DRAINED } else { reason.as_str() };
+                self.end(now, id, word, Tell::Nobody, effects);
+            }
             Event::ChannelOpen { channel, .. } => match channel {
                 ChannelLabel::Control => {
                     session.channel_open = true;

@@ -333,7 +333,7 @@ fn log_join(trace: &JoinTrace) {
         room = %trace.room,
         role = word(trace.role),
         id = %trace.id,
-        session = format_args!("{:016x}", trace.session.0),
+        session = %trace.session,
         shard = trace.shard,
         worker = trace.worker.0,
         outcome = trace.outcome.as_str(),

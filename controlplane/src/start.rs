@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use weever_settings::{Resolved, Stop, log_to_stderr};
 
 use crate::auth::{Auth, AuthError};
@@ -31,6 +33,9 @@ use crate::otlp::{Otlp, OtlpError};
 use crate::rooms::{Clock, NodeName, RoomsConfig};
 use crate::shards::{self, SocketError};
 use crate::signalling::Signalling;
+
+/// For the last events, at the end.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 /// Why a control plane could not start.
 #[derive(Debug, thiserror::Error)]
@@ -124,10 +129,7 @@ pub fn run(config: Config) -> Result<End, StartError> {
                 tracing::info!("SIGINT");
                 End::HandedOver
             }
-            _ = stopped.wait_for(|stop| *stop) => {
-                tracing::info!("drained");
-                End::Drained
-            }
+            _ = stopped.wait_for(|stop| *stop) => End::Drained,
         };
         running.finish().await;
         running.part(end).await;
@@ -150,6 +152,8 @@ pub struct Running {
     let_go: watch::Sender<bool>,
     data_planes: JoinHandle<()>,
     cluster: Option<(Cluster, JoinSet<()>)>,
+    /// How far the event webhook is.
+    webhook: Option<watch::Receiver<u64>>,
     /// Files that are read again when they change: until this is dropped.
     _followed: JoinSet<()>,
 }
@@ -173,7 +177,7 @@ impl Running {
     }
 
     /// Ends, and lets requests that are under way be answered (two seconds at most), and what was decided be told to the
-    /// data planes (two more). Afterwards it serves nobody.
+    /// data planes (two more), and the last events to the webhook (two more). Afterwards it serves nobody.
     pub async fn finish(&mut self) {
         self.refuse_connections();
         for server in &mut self.servers {
@@ -183,6 +187,19 @@ impl Running {
         self.let_go.send_replace(true);
         let _ = (&mut self.data_planes).await;
         let _ = std::fs::remove_file(&self.control_socket);
+        self.tell_webhook().await;
+    }
+
+    async fn tell_webhook(&mut self) {
+        let Some(told) = &mut self.webhook else { return };
+        let last = self.signalling.events().last();
+        if timeout(LAST_EVENTS, told.wait_for(|told| *told >= last))
+            .await
+            .is_err()
+        {
+            let events = last.saturating_sub(*told.borrow());
+            tracing::warn!(events, "the event webhook did not take the last events in time");
+        }
     }
 
     /// Takes leave of the cluster: what this node has there goes, or waits for its next life.
@@ -245,9 +262,12 @@ pub async fn start_in(config: Config, shared: Option<Arc<dyn Directory>>) -> Res
     };
     let epoch = getrandom::u64().map_err(std::io::Error::other)?;
     let events = Events::new(epoch, &config.pod_name);
+    let mut told = None;
     if let Some((url, secret)) = config.event_webhook.clone() {
         let webhook = Webhook::new(url, secret, Patience::default(), metrics.clone());
-        tokio::spawn(webhook.map_err(StartError::Webhook)?.run(events.from_the_start()));
+        let webhook = webhook.map_err(StartError::Webhook)?;
+        told = Some(webhook.told());
+        tokio::spawn(webhook.run(events.from_the_start()));
     }
     let (directory, cluster) = join_cluster(&config, shared, epoch, &metrics).await?;
     let outbox = cluster.as_ref().map(Cluster::outbox);
@@ -323,6 +343,7 @@ pub async fn start_in(config: Config, shared: Option<Arc<dyn Directory>>) -> Res
         let_go,
         data_planes,
         cluster,
+        webhook: told,
         _followed: followed,
     })
 }

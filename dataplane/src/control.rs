@@ -129,7 +129,10 @@ impl Control {
 
     fn redial(&mut self, error: &LinkError) -> Link {
         let pause = self.redial.after(self.accepted.elapsed());
-        if pause.is_zero() {
+        if pause.is_zero() && matches!(error, LinkError::Closed) {
+            // It handed over, or was drained. Should nobody follow, the dialling says so.
+            tracing::info!("the control plane closed the connection; media goes on, dialling again");
+        } else if pause.is_zero() {
             tracing::warn!(%error, "lost the control plane; media goes on, dialling again");
         } else if self.redial.is_faltering() {
             tracing::debug!(%error, ?pause, "lost the control plane once more");
@@ -147,7 +150,7 @@ impl Control {
     ) -> Result<(), RunError> {
         loop {
             if self.sessions.is_draining() && self.sessions.is_empty() {
-                tracing::info!("drained");
+                tracing::info!("drained: all have left");
                 return Ok(());
             }
             let reports = Arc::clone(&self.reports);
@@ -161,7 +164,8 @@ impl Control {
                     Some(Ask::End) | None => return Ok(()),
                 },
                 () = until(drained_by) => {
-                    tracing::warn!(sessions = self.sessions.ids().len(), "drain timeout: ending with sessions left");
+                    let sessions = self.sessions.ids().len();
+                    tracing::warn!("the drain's time is over; {sessions} sessions are still in");
                     return Ok(());
                 }
                 Some((worker, life)) = self.lives.recv() => {

@@ -24,6 +24,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Before another connection in place of one that was just closed here: a control plane that has not noticed yet would refuse
 /// the name.
 pub(crate) const AFRESH: Duration = PAUSE_MIN;
+/// Nobody listening for less than this is not worth a word.
+const EARLY: Duration = Duration::from_secs(3);
 /// A connection that held this long was a good one.
 const LASTING: Duration = Duration::from_secs(10);
 /// The control plane pings every second. One that says nothing, or reads nothing, for this long hangs.
@@ -153,7 +155,7 @@ impl Redial {
 /// Dials until the control plane accepts.
 pub(crate) async fn dial(path: PathBuf, hello: Hello, first: Duration) -> Connection {
     sleep(first).await;
-    let mut pause = PAUSE_MIN;
+    let (began, mut pause) = (Instant::now(), PAUSE_MIN);
     let mut said = String::new();
     loop {
         let error = match timeout(PATIENCE, attempt(&path, &hello)).await {
@@ -161,8 +163,12 @@ pub(crate) async fn dial(path: PathBuf, hello: Hello, first: Duration) -> Connec
             Ok(Err(error)) => error,
             Err(_) => LinkError::Silent,
         };
+        // One that is just being started, or replaced, listens in a moment.
+        let is_early = matches!(error, LinkError::Connect(_)) && began.elapsed() < EARLY;
         let error = error.to_string();
-        if error == said {
+        if is_early {
+            tracing::debug!(socket = %path.display(), %error, "no control plane yet");
+        } else if error == said {
             tracing::debug!(socket = %path.display(), %error, "still no control plane");
         } else {
             tracing::warn!(socket = %path.display(), %error, "no control plane; trying again until there is one");

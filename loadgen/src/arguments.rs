@@ -35,6 +35,11 @@ Examples:
   Over a way that loses 2 % in bursts and takes 40 ms:
     weever-loadgen broadcast --server http://localhost:8443 --viewers 20 --impair loss=2%,burst=3,delay=40ms,on=media
 
+  A Weever that asks for tokens (weever --auth): one for all of publisher+1, publisher+2, ..., one for all of viewer+1, ...
+    curl -d '{\"room\":\"load\",\"id\":\"publisher\",\"token\":\"T\"}' localhost:9443/create/pub
+    curl -d '{\"room\":\"load\",\"id\":\"viewer\",\"token\":\"T\"}' localhost:9443/create/sub
+    weever-loadgen broadcast --server http://localhost:8443 --token T --viewers 100
+
   Another server, with a token, for a program:
     weever-loadgen broadcast --whip https://host/whip/a --whep https://host/whep/a?{n} --token T --json | jq .loss_percent";
 
@@ -68,6 +73,12 @@ Example:
     weever-loadgen soak --server http://localhost:8443 --viewers 500 --seconds 28800 --interval 300 \\
         --server-pid $(pgrep -ox weever) --max-growth 5 --html soak.html";
 
+/// The help, with `text` behind it. As `after_help` clap would make a line break of each `{n}`; in a template it leaves what
+/// it doesn't know as it is.
+fn help_with(text: &str) -> String {
+    format!("{{before-help}}{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{{all-args}}\n\n{text}\n")
+}
+
 /// All subcommands and flags.
 pub(crate) fn command() -> Command {
     Command::new("weever-loadgen")
@@ -75,7 +86,7 @@ pub(crate) fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .after_help(TOP)
+        .help_template(help_with(TOP))
         .subcommand(
             scenario("broadcast", "Few publish, many watch", BROADCAST)
                 .arg(viewers("1"))
@@ -157,7 +168,7 @@ pub(crate) fn command() -> Command {
 fn scenario(name: &'static str, about: &'static str, examples: &'static str) -> Command {
     Command::new(name)
         .about(about)
-        .after_help(format!("{TARGETS}\n\n{examples}"))
+        .help_template(help_with(&format!("{TARGETS}\n\n{examples}")))
         .args(target())
         .args(publishing())
         .args(watching())
@@ -177,7 +188,11 @@ fn target() -> Vec<Arg> {
         text("room", "NAME", "Room on that Weever").default_value("load"),
         text("whip", "URL", "WHIP endpoint that publishers post to"),
         text("whep", "URL", "WHEP endpoint that viewers post to"),
-        text("token", "TOKEN", "Bearer token of every request"),
+        text(
+            "token",
+            "TOKEN",
+            "Bearer token of every request. With --server all publishers are one ID, `publisher`, and all viewers `viewer`; in a conference each has an ID of its own",
+        ),
         text(
             "header",
             "NAME: VALUE",
@@ -418,6 +433,17 @@ mod tests {
                 .render_help()
                 .to_string();
             assert!(help.contains("Example") && help.contains("--server"), "{name}");
+            assert!(help.contains("where {n} becomes the viewer's"), "{help}");
         }
+    }
+
+    #[test]
+    fn help_shows_placeholders_as_they_are_written() {
+        let mut command = command();
+        let top = command.render_help().to_string();
+        assert!(top.contains("viewer={n} --codec h264"), "{top}");
+        let broadcast = command.find_subcommand_mut("broadcast").unwrap();
+        let help = broadcast.render_long_help().to_string();
+        assert!(help.contains("whep/a?{n} --token T"), "{help}");
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
-use str0m::change::SdpAnswer;
+use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::crypto::dtls::DtlsCert;
 use str0m::format::Codec as RtcCodec;
 use str0m::media::{Direction, MediaKind, Mid, Pt};
@@ -59,6 +59,20 @@ pub(crate) struct Request<'a> {
     pub(crate) certificate: &'a DtlsCert,
 }
 
+/// Our end, before the server's is known.
+struct Local {
+    rtc: Box<Rtc>,
+    socket: std::net::UdpSocket,
+    address: SocketAddr,
+}
+
+/// What was offered.
+struct Medias {
+    pending: SdpPendingOffer,
+    audio: Option<Mid>,
+    video: Option<Mid>,
+}
+
 /// A joined client.
 pub(crate) struct Client {
     pub(crate) rtc: Box<Rtc>,
@@ -75,7 +89,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// POSTs an offer and takes the answer; ICE and DTLS follow in [`Self::next`]. `via` is asked for the address to send
+    /// POSTs an offer and takes the answer, or leaves again if it can't be used; ICE and DTLS follow in [`Self::next`]. `via` is asked for the address to send
     /// to instead of the server's.
     pub(crate) async fn join(
         signal: &Signal,
@@ -97,6 +111,42 @@ impl Client {
         let (offer, pending) = changes.apply().ok_or(ClientError::Missing("offer"))?;
 
         let (reply, session) = signal.post(request.endpoint, offer.to_sdp_string()).await?;
+        let here = Local {
+            rtc,
+            socket,
+            address: local,
+        };
+        let medias = Medias {
+            pending,
+            audio,
+            video,
+        };
+        let accepted = Self::accept(here, medias, request, reply, session.clone(), via).await;
+        if accepted.is_err() {
+            // The server has made a session that nobody will use. That it can't be left either changes nothing.
+            let _ = signal.delete(&session).await;
+        }
+        accepted
+    }
+
+    async fn accept(
+        here: Local,
+        medias: Medias,
+        request: &Request<'_>,
+        reply: Reply,
+        session: Session,
+        via: impl FnOnce(SocketAddr) -> io::Result<SocketAddr>,
+    ) -> Result<Self, ClientError> {
+        let Local {
+            mut rtc,
+            socket,
+            address: local,
+        } = here;
+        let Medias {
+            pending,
+            audio,
+            video,
+        } = medias;
         let Reply::Answer(answer) = reply else {
             return Err(ClientError::Sdp("the server offers instead of answering".into()));
         };
@@ -209,7 +259,7 @@ impl Client {
     }
 
     /// DELETEs the session. Whether the server still knows it does not matter.
-    pub(crate) async fn leave(self, signal: &Signal) -> Result<(), ClientError> {
+    pub(crate) async fn leave(&self, signal: &Signal) -> Result<(), ClientError> {
         Ok(signal.delete(&self.session).await?)
     }
 }

@@ -127,7 +127,7 @@ pub(crate) async fn connect(client: &mut Client) -> Result<(), ClientError> {
     }
 }
 
-/// Sends until `stop` is true; `connected` hears when the handshake is over.
+/// Sends until `stop` is true, and leaves, whatever went wrong; `connected` hears when the handshake is over.
 pub(crate) async fn run(
     mut client: Client,
     style: Style,
@@ -135,18 +135,29 @@ pub(crate) async fn run(
     stop: watch::Receiver<bool>,
     connected: oneshot::Sender<()>,
 ) -> Result<(), ClientError> {
-    connect(&mut client).await?;
+    let sent = send(&mut client, style, stop, connected).await;
+    let left = client.leave(&signal).await;
+    sent.and(left)
+}
+
+async fn send(
+    client: &mut Client,
+    style: Style,
+    stop: watch::Receiver<bool>,
+    connected: oneshot::Sender<()>,
+) -> Result<(), ClientError> {
+    connect(client).await?;
     let _ = connected.send(());
     let mut source: Box<dyn Source + Send> = match style.file.clone() {
-        Some(filed) => Box::new(frames::Frames::new(&client, &style, filed)),
-        None => Box::new(packets::Packets::new(&client, &style)),
+        Some(filed) => Box::new(frames::Frames::new(client, &style, filed)),
+        None => Box::new(packets::Packets::new(client, &style)),
     };
     let mut drops = 0;
     let mut told = BTreeMap::new();
     while !*stop.borrow() {
         let event = client.next(source.due()).await?;
         let Some(event) = event else {
-            source.turn(&mut client)?;
+            source.turn(client)?;
             add(&style.sending.send_drops, client.send_drops - drops);
             drops = client.send_drops;
             continue;
@@ -170,5 +181,5 @@ pub(crate) async fn run(
             _ => {}
         }
     }
-    client.leave(&signal).await
+    Ok(())
 }

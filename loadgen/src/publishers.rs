@@ -42,7 +42,10 @@ impl Publishers {
             proxy: load.impair.publishers(load.seed)?.map(Arc::new),
         };
         for number in 1..=load.publishers {
-            publishers.add(load, clock, number, stopped.clone()).await?;
+            if let Err(error) = publishers.add(load, clock, number, stopped.clone()).await {
+                publishers.stop().await;
+                return Err(error);
+            }
         }
         Ok(publishers)
     }

@@ -108,13 +108,16 @@ impl Signal {
             .and_then(|value| value.to_str().ok())
             .and_then(|location| response.url().join(location).ok());
         let session = Session { url: location };
-        match response.status() {
-            StatusCode::OK | StatusCode::CREATED => Ok((Reply::Answer(text(response).await?), session)),
-            StatusCode::NOT_ACCEPTABLE if is_sdp(&response) => {
-                Ok((Reply::CounterOffer(text(response).await?), session))
-            }
-            _ => Err(refusal(Method::POST, response).await),
+        let reply = match response.status() {
+            StatusCode::OK | StatusCode::CREATED => text(response).await.map(Reply::Answer),
+            StatusCode::NOT_ACCEPTABLE if is_sdp(&response) => text(response).await.map(Reply::CounterOffer),
+            _ => return Err(refusal(Method::POST, response).await),
+        };
+        if reply.is_err() {
+            // There is a session, without an answer for us.
+            let _ = self.delete(&session).await;
         }
+        Ok((reply?, session))
     }
 
     /// Takes a counter-offer: the answer goes to the session as a PATCH.

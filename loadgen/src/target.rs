@@ -74,7 +74,8 @@ impl Target {
         let (publisher, viewer) = if conference {
             ("participant", "participant")
         } else {
-            ("publisher", "viewer")
+            // A token belongs to what stands before the plus: one for all publishers, one for all viewers.
+            ("publisher+", "viewer+")
         };
         Ok(Self {
             whip: Template::parse(&format!("{base}/pub/{room}/{publisher}{PUBLISHER}"))
@@ -141,8 +142,8 @@ mod tests {
     #[test]
     fn a_room_has_both_ends() {
         let target = Target::room("http://localhost:8443/", "lobby", false).unwrap();
-        assert_eq!(target.whip.url(1, 2).unwrap().path(), "/pub/lobby/publisher2");
-        assert_eq!(target.whep.url(9, 1).unwrap().path(), "/sub/lobby/viewer9");
+        assert_eq!(target.whip.url(1, 2).unwrap().path(), "/pub/lobby/publisher+2");
+        assert_eq!(target.whep.url(9, 1).unwrap().path(), "/sub/lobby/viewer+9");
         assert!(target.multistream && target.check(5, 5).is_ok());
         let conference = Target::room("http://localhost:8443", "lobby", true).unwrap();
         assert_eq!(

@@ -583,6 +583,46 @@ fn servers_may_have_habits_of_their_own() {
     assert_eq!(report(&finished)["viewers"]["with_media"], 1);
 }
 
+/// Asked once, with an answer that nobody can use, a client leaves the session that the server made.
+#[test]
+fn a_session_whose_answer_is_of_no_use_is_left() {
+    for answer in ["v=0\r\n", "not SDP"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (ask, questions) = mpsc::channel::<Question>();
+        let stop = Arc::new(AtomicBool::new(false));
+        listener.set_nonblocking(true).unwrap();
+        let stopped = stop.clone();
+        let http = thread::spawn(move || serve_http(&listener, &ask, &stopped));
+        let server = thread::spawn(move || {
+            let mut asked = Vec::new();
+            for (head, _, reply) in questions {
+                let line = head.lines().next().unwrap();
+                let response = match line.starts_with("POST") {
+                    true => format!(
+                        "HTTP/1.1 201 Created\r\nLocation: /session/7\r\nContent-Type: application/sdp\r\n\
+                         Content-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+                        answer.len()
+                    ),
+                    false => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(),
+                };
+                let _ = reply.send(response);
+                asked.push(line.to_owned());
+            }
+            asked
+        });
+        let finished = broadcast(port, &["--seconds", "2"]);
+        stop.store(true, Ordering::Relaxed);
+        http.join().unwrap();
+        assert!(!finished.status.success(), "{finished:?}");
+        assert_eq!(
+            server.join().unwrap()[1..],
+            ["DELETE /session/7 HTTP/1.1"],
+            "{answer:?}"
+        );
+    }
+}
+
 #[test]
 fn a_counter_offer_is_answered() {
     let server = Server::start(Faults {

@@ -178,6 +178,15 @@ fn word(kind: &ErrorKind) -> &'static str {
     }
 }
 
+/// Whether it is a key set that can be used; otherwise what is wrong with it.
+pub(crate) fn check(path: &Path) -> Result<(), String> {
+    match load(path) {
+        Err(AuthError::Keys { reason, .. }) => Err(reason),
+        Err(other) => Err(other.to_string()),
+        Ok(_) => Ok(()),
+    }
+}
+
 fn load(path: &Path) -> Result<Vec<Key>, AuthError> {
     let bad = |reason: String| AuthError::Keys {
         path: path.display().to_string(),

@@ -16,6 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use reqwest::redirect::Policy;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::event::ResetReason;
@@ -95,6 +96,7 @@ pub struct Webhook {
     metrics: Arc<Metrics>,
     complaints: Seldom,
     losses: Seldom,
+    told: watch::Sender<u64>,
 }
 
 impl Webhook {
@@ -122,7 +124,13 @@ impl Webhook {
             metrics,
             complaints: Seldom::default(),
             losses: Seldom::default(),
+            told: watch::Sender::new(0),
         })
+    }
+
+    /// The number of the event up to which it has nothing to tell any more.
+    pub fn told(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
     }
 
     /// Posts what `reader` reads, for ever. Begins with a `reset`, which tells that this process has started.
@@ -148,6 +156,8 @@ impl Webhook {
             if !taken && !batch.is_empty() {
                 self.lost(u64::try_from(batch.len()).unwrap_or(u64::MAX));
             }
+            self.told
+                .send_replace(waiting.front().map_or(reader.position, behind));
         }
     }
 

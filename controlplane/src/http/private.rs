@@ -23,6 +23,8 @@ use crate::rooms::{Action, Reply, ShardInfo, WorkerInfo};
 
 /// Bytes of a JSON body.
 const MAX_BODY: usize = 16 * 1024;
+/// How the parent of both planes names itself when it asks for a drain: for the log alone.
+pub const PARENT: &str = "weever-parent";
 /// How often a drain looks whether everybody has left.
 const DRAIN_LOOK: Duration = Duration::from_millis(200);
 /// How long a drain waits for a data plane that may hold sessions: after its start a control plane knows of none yet.
@@ -151,9 +153,15 @@ async fn readiness(State(app): State<App>) -> Response {
 }
 
 /// Refuses who comes, waits for those who are in, then lets the process end. It does so even when who asked has gone.
-async fn pre_stop(State(app): State<App>) -> Answer {
+async fn pre_stop(State(app): State<App>, headers: HeaderMap) -> Answer {
     app.signalling.act(Action::Drain).await.map_err(stopped)?;
-    tracing::info!(timeout = ?app.config.drain_timeout, "draining");
+    let timeout = app.config.drain_timeout;
+    let is_parent = headers.get(header::USER_AGENT).is_some_and(|name| name == PARENT);
+    // The parent's request is its way of saying it: no request is to be seen in the log.
+    match is_parent {
+        true => tracing::info!(parent: None, ?timeout, "draining, as Weever whole was asked to by SIGTERM"),
+        false => tracing::info!(?timeout, "draining, as asked to over HTTP by /preStop"),
+    }
     let drained = tokio::spawn(drain(app));
     // It neither panics nor is cancelled, save by the end of the process.
     let _ = drained.await;
@@ -162,12 +170,23 @@ async fn pre_stop(State(app): State<App>) -> Answer {
 
 async fn drain(app: App) {
     let begin = Instant::now();
-    while begin.elapsed() < app.config.drain_timeout {
+    loop {
         let left = app
             .signalling
             .ask(|rooms| (rooms.session_count(), rooms.knows_who_is_there()));
         match left.await {
-            Ok((0, knows)) if knows || begin.elapsed() >= DIALLING => break,
+            Ok((0, knows)) if knows || begin.elapsed() >= DIALLING => {
+                tracing::info!("drained: all have left");
+                break;
+            }
+            Ok((sessions, _)) if begin.elapsed() >= app.config.drain_timeout => {
+                tracing::warn!("the drain's time is over; {sessions} sessions are still in");
+                let _: Reply = app
+                    .signalling
+                    .request(|request| Action::EndDrain { request })
+                    .await;
+                break;
+            }
             Ok(_) => tokio::time::sleep(DRAIN_LOOK).await,
             Err(_) => break,
         }

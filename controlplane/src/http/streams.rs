@@ -12,12 +12,14 @@ use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::listen::Tenure;
 use super::problem::Problem;
 
+/// For what there was to tell when the server's end came.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Open at once, of all kinds: three quarters of the private server's connections, so that probes and calls still get in.
 const MAX_STREAMS: usize = 96;
 /// For a peer to take what is written. Longer than this, and nobody reads.
@@ -86,7 +88,8 @@ impl<S: Send + Sync> FromRequestParts<S> for HeldBy {
 }
 
 impl OpenStream {
-    /// A body that goes on until `feed` ends, the peer is gone or doesn't read for ten seconds, or the server ends. `beat` is
+    /// A body that goes on until `feed` ends, the peer is gone or doesn't read for ten seconds, or the server ends; what there is to tell by
+    /// then is told. `beat` is
     /// sent when there was nothing else for a while.
     pub fn body<F>(self, beat: Option<Bytes>, feed: F) -> Body
     where
@@ -109,7 +112,18 @@ impl OpenStream {
                     piece = feed.next() => piece,
                     () = tokio::time::sleep(silence), if beat.is_some() => beat.clone(),
                     () = pieces.closed() => None,
-                    () = ended(&mut open.stop) => None,
+                    () = ended(&mut open.stop) => {
+                        let rest = async {
+                            while let Some(Some(piece)) = feed.next().now_or_never() {
+                                if pieces.send(piece).await.is_err() {
+                                    return;
+                                }
+                            }
+                        };
+                        // Who doesn't take it in time does without.
+                        let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+                        return;
+                    }
                 };
                 let Some(piece) = piece else { return };
                 if !matches!(tokio::time::timeout(write, pieces.send(piece)).await, Ok(Ok(()))) {
@@ -183,5 +197,23 @@ mod tests {
         }
         stop.send_replace(true);
         while body.next().await.is_some() {}
+    }
+
+    #[tokio::test]
+    async fn what_there_is_to_tell_at_the_end_is_told() {
+        let (stop, stopped) = watch::channel(true);
+        let pieces = (0..100_u8).map(|n| Bytes::copy_from_slice(&[n]));
+        let feed = futures::stream::iter(pieces).chain(futures::stream::pending());
+        let mut body = Streams::new(stopped)
+            .open(HeldBy(None))
+            .ok()
+            .unwrap()
+            .body(None, feed)
+            .into_data_stream();
+        for n in 0..100 {
+            assert_eq!(body.next().await.unwrap().unwrap(), [n][..]);
+        }
+        assert!(body.next().await.is_none());
+        drop(stop);
     }
 }

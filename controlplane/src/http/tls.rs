@@ -90,9 +90,20 @@ fn bad(flag: &'static str, path: &Path, reason: &impl ToString) -> TlsError {
     }
 }
 
+/// All that is wrong with a certificate chain and its key.
+pub(crate) fn problems(certificates: &Path, key: &Path) -> Vec<TlsError> {
+    match (chain(certificates), secret(key)) {
+        (Ok(chain), Ok(secret)) => pair(certificates, key, chain, secret).err().into_iter().collect(),
+        (chain, secret) => chain.err().into_iter().chain(secret.err()).collect(),
+    }
+}
+
 fn load(certificates: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    pair(certificates, key, chain(certificates)?, secret(key)?)
+}
+
+fn chain(certificates: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bad_chain = |reason: String| bad("--cert-file", certificates, &reason);
-    let bad_key = |reason: String| bad("--key-file", key, &reason);
     let pem = files::read(certificates).map_err(|error| bad_chain(error.to_string()))?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
@@ -100,19 +111,36 @@ fn load(certificates: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     if chain.is_empty() {
         return Err(bad_chain("there is no certificate in it (PEM is wanted)".into()));
     }
+    Ok(chain)
+}
+
+fn secret(key: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bad_key = |reason: String| bad("--key-file", key, &reason);
     let pem = files::read(key).map_err(|error| bad_key(error.to_string()))?;
-    let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
         match pem.windows(9).any(|word| word == b"ENCRYPTED") {
             true => bad_key("its key is encrypted: give it without a pass phrase".into()),
             false => bad_key(format!("there is no private key in it (PEM is wanted): {error}")),
         }
-    })?;
+    })
+}
+
+fn pair(
+    certificates: &Path,
+    key: &Path,
+    chain: Vec<CertificateDer<'static>>,
+    secret: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, TlsError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     CertifiedKey::from_der(chain, secret, &provider).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => bad_key(format!(
-            "the key does not belong to the certificate in {}",
-            certificates.display()
-        )),
-        error => bad_chain(error.to_string()),
+        rustls::Error::InconsistentKeys(_) => bad(
+            "--key-file",
+            key,
+            &format!(
+                "the key does not belong to the certificate in {}",
+                certificates.display()
+            ),
+        ),
+        error => bad("--cert-file", certificates, &error),
     })
 }

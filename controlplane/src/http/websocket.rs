@@ -9,12 +9,12 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocketUpgrade};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
-use futures::{Sink, SinkExt, Stream, StreamExt};
+use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::problem::Problem;
-use super::streams::{OpenStream, WRITE, ended};
+use super::streams::{LAST_WORDS, OpenStream, WRITE, ended};
 
 /// How long a peer may take.
 #[derive(Clone, Copy)]
@@ -131,7 +131,18 @@ where
                 }
                 continue;
             }
-            () = ended(stop) => break (code::AWAY, "the server ends"),
+            () = ended(stop) => {
+                let rest = async {
+                    while let Some(Some(messages)) = feed.next().now_or_never() {
+                        if !write(&mut socket, messages.into_iter().map_while(message), patience).await {
+                            return;
+                        }
+                    }
+                };
+                // Who doesn't take it in time does without.
+                let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+                break (code::AWAY, "the server ends");
+            }
         };
         let end = messages.iter().find_map(|one| match one {
             Push::Close(code, reason) => Some((*code, *reason)),

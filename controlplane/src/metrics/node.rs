@@ -37,8 +37,16 @@ pub(super) fn families(pod: &str, census: &Census) -> Vec<MetricFamily> {
         draining.add(&[name], f64::from(u8::from(shard.draining)));
         info.add(&[name, ("version", shard.software.as_str())], 1.0);
     }
+    let mut chat = Family::counter(
+        "weever_chat_messages_total",
+        "Messages on chat channels: relayed, or refused since their room said too much.",
+    );
+    for (outcome, count) in [("relayed", census.chat.relayed), ("refused", census.chat.refused)] {
+        chat.add(&[("outcome", outcome)], total(count));
+    }
     let all = [
         build,
+        chat,
         flag(
             "weever_ready",
             "Whether somebody could be let in, as /readiness says.",
@@ -57,6 +65,11 @@ pub(super) fn families(pod: &str, census: &Census) -> Vec<MetricFamily> {
         info,
     ];
     all.into_iter().filter_map(Family::finish).collect()
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn total(count: u64) -> f64 {
+    count as f64
 }
 
 #[allow(clippy::cast_precision_loss)]

@@ -1,7 +1,10 @@
+use std::collections::BTreeSet;
+
 use weever_proto::WorkerId;
 
 use super::*;
 use crate::names::RoomName;
+use crate::rooms::ChatCounts;
 
 fn worker() -> WorkerStats {
     WorkerStats {
@@ -187,4 +190,70 @@ fn the_process_is_shown() {
     // The machine's start is told in whole seconds.
     let age = now - value("process_start_time_seconds ");
     assert!((-2.0..86_400.0).contains(&age), "{age} s old");
+}
+
+/// Each metric has a line in the guide, and the guide tells of no other.
+#[test]
+fn the_guide_names_every_metric_and_no_other() {
+    let sources = [
+        include_str!("../metrics.rs"),
+        include_str!("node.rs"),
+        include_str!("published.rs"),
+        include_str!("workers.rs"),
+    ];
+    let of_ours = |name: &&str| name.starts_with("weever_") || name.starts_with("sfu_");
+    let exposed: BTreeSet<String> = sources
+        .iter()
+        .flat_map(|source| source.split('"').skip(1).step_by(2))
+        .filter(of_ours)
+        .map(str::to_owned)
+        .collect();
+    let rendered = Metrics::new("pod").render(&Census::default());
+    for line in rendered.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap();
+        assert!(exposed.contains(name) || name.starts_with("process_"), "{name}");
+    }
+    let guide = include_str!("../../../deploy/README.md");
+    let table = guide.split_once("| metrics | what |").unwrap().1;
+    let table = table.split_once("\n\n").unwrap().0;
+    let told: BTreeSet<String> = table
+        .lines()
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter(of_ours)
+        .flat_map(|name| spelt_out(without_labels(name)))
+        .collect();
+    assert_eq!(told, exposed);
+}
+
+/// `name{label,...}`; but a brace behind an underscore holds parts of names.
+fn without_labels(name: &str) -> &str {
+    match name.rfind('{') {
+        Some(at) if name.ends_with('}') && !name[..at].ends_with('_') => &name[..at],
+        _ => name,
+    }
+}
+
+/// As the shell does it: `a_{b,c}_d` is `a_b_d` and `a_c_d`.
+fn spelt_out(name: &str) -> Vec<String> {
+    let Some((before, rest)) = name.split_once('{') else {
+        return vec![name.to_owned()];
+    };
+    let (parts, after) = rest.split_once('}').unwrap();
+    let one = |part: &str| spelt_out(&format!("{before}{part}{after}"));
+    parts.split(',').flat_map(one).collect()
+}
+
+#[test]
+fn chat_is_counted() {
+    let census = Census {
+        chat: ChatCounts {
+            relayed: 7,
+            refused: 3,
+        },
+        ..Census::default()
+    };
+    let text = Metrics::new("pod").render(&census);
+    has(&text, "weever_chat_messages_total{outcome=\"relayed\"} 7");
+    has(&text, "weever_chat_messages_total{outcome=\"refused\"} 3");
 }

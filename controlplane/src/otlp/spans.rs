@@ -64,7 +64,7 @@ fn attributes(trace: &JoinTrace) -> Vec<KeyValue> {
         KeyValue::new("weever.room", trace.room.to_string()),
         KeyValue::new("weever.role", role),
         KeyValue::new("weever.id", trace.id.to_string()),
-        KeyValue::new("weever.session", format!("{:016x}", trace.session.0)),
+        KeyValue::new("weever.session", trace.session.to_string()),
         KeyValue::new("weever.shard", trace.shard.clone()),
         KeyValue::new("weever.worker", i64::from(trace.worker.0)),
         KeyValue::new("weever.outcome", trace.outcome.as_str()),

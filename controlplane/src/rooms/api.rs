@@ -294,6 +294,11 @@ pub enum Action {
     },
     /// From now on nobody is let in.
     Drain,
+    /// A drain's time is over: who is still in is sent away.
+    EndDrain {
+        /// To be named in the reply.
+        request: RequestId,
+    },
     /// From now on a data plane gets nobody, and it ends with its last session.
     DrainShard {
         /// To be named in the reply.
@@ -523,7 +528,7 @@ pub enum Notice {
         /// Whose session.
         who: Who,
         /// `left`, `stopped`, `replaced`, `disconnected`, `shard-lost`, `unanswered-offer`, `duration-exceeded`,
-        /// `bitrate-exceeded`, or the data plane's word.
+        /// `bitrate-exceeded`, `drained`, or the data plane's word.
         reason: &'static str,
         /// How long it was there.
         age: Duration,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use weever_proto::{Role, SessionId, TrackId};
 
 use super::api::TrackName;
+use super::chat::ChatCounts;
 use super::session::Session;
 use super::shards::Shard;
 use super::tracks::Traffic;
@@ -119,6 +120,8 @@ pub struct Census {
     pub ready: bool,
     /// Nobody is let in any more.
     pub draining: bool,
+    /// What was said.
+    pub chat: ChatCounts,
 }
 
 impl Rooms {
@@ -230,6 +233,7 @@ impl Rooms {
             shards: self.shards(),
             ready: self.is_ready(),
             draining: self.draining,
+            chat: self.chat_counts(),
         }
     }
 

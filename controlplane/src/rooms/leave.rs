@@ -9,6 +9,9 @@ use super::trace::JoinOutcome;
 use super::{Rooms, Tell, command, reply_to};
 use crate::names::{FullId, RoomName};
 
+/// Why a session ended that a drain didn't wait for any longer.
+pub(super) const DRAINED: &str = "drained";
+
 impl Rooms {
     /// Strikes a session from the books, and tells those whom it concerns.
     pub(super) fn end(
@@ -84,6 +87,15 @@ impl Rooms {
             if !room.created {
                 self.rooms.remove(&room_name);
             }
+        }
+    }
+
+    /// Ends every session: a drain's time is over.
+    pub(super) fn end_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let mut ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.end(now, id, DRAINED, Tell::Shard, effects);
         }
     }
 

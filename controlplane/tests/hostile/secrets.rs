@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 
 use crate::house::{House, OFFER, Response, request};
 use crate::http2::{self, frame};
-use crate::program::Program;
+use crate::program::{PATIENCE, Program};
 
 const TOKEN: &str = "t0ken-of-alice-7f3a";
 const WRONG: &str = "wr0ng-token-91bc";
@@ -167,4 +167,35 @@ async fn the_operators_side_is_for_this_machine_and_not_for_its_browsers_guests(
         }
     }
     assert_eq!(house.get("/readiness").await.status, 200, "nobody drained it");
+}
+
+/// What may be read has one form: an operator looks a session of the lists up in the log.
+#[tokio::test]
+async fn a_session_is_called_the_same_in_lists_and_log() {
+    let program = Program::with_data_plane("names", "info", &[]).await;
+    let created = post(&program, "/pub/r/alice", TOKEN).await;
+    assert_eq!(created.status, 201);
+    let room = request(program.private, "GET", "/rooms/r", &[], "").await.body;
+    let room: serde_json::Value = serde_json::from_str(&room).unwrap();
+    let session = room["publishers"][0]["session"].as_str().unwrap();
+    assert!(session.starts_with("s-"), "{room}");
+    let left = request(
+        program.public,
+        "DELETE",
+        created.header("location").unwrap(),
+        &[],
+        "",
+    )
+    .await;
+    assert_eq!(left.status, 200);
+    let line = format!("session={session} ");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !program.log().contains(&line) {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{line} is not in {}",
+            program.log()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }

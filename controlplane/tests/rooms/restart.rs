@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weever_controlplane::rooms::{Action, Notice, Reply, RoomsConfig, SessionKey, ShardId};
 use weever_controlplane::sdp::Fragment;
-use weever_proto::{Role, SessionId};
+use weever_proto::{CloseReason, Event, Role, SessionId};
 
 use crate::bench::{Bench, hello};
 use crate::offers;
@@ -325,6 +325,24 @@ fn a_drained_data_plane_keeps_its_rooms_and_gets_no_other() {
             .any(|notice| matches!(notice, Notice::ShardLost { .. }))
     );
     bench.enter(Role::Publisher, "alice", &offers::speaker());
+}
+
+#[test]
+fn who_is_cut_off_by_a_drain_is_said_to_be() {
+    let mut bench = Bench::new();
+    let (alice, ..) = bench.enter(Role::Publisher, "alice", &offers::speaker());
+    let (bob, ..) = bench.enter(Role::Subscriber, "bob", &offers::speaker());
+    assert_eq!(bench.drain_shard("shard"), None);
+    // Its own time is over: it closes who is left. Who leaves by himself meanwhile has left.
+    for (session, reason) in [(bob, CloseReason::PeerClosed), (alice, CloseReason::Requested)] {
+        bench.event(Event::SessionClosed { session, reason });
+    }
+    let left = |notice: &Notice| match notice {
+        Notice::Left { who, reason, .. } => Some((who.session, *reason)),
+        _ => None,
+    };
+    let reasons: Vec<_> = bench.notices.iter().filter_map(left).collect();
+    assert_eq!(reasons, [(bob, "peer-closed"), (alice, "drained")]);
 }
 
 #[test]

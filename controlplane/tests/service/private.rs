@@ -1,6 +1,15 @@
 //! The operator's side.
 
+use std::time::Duration;
+
+use futures::StreamExt;
+
 use crate::house::{House, OFFER, request};
+use crate::webhook::Hook;
+use crate::websocket::open;
+
+/// For anything that a busy machine may take its time for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn tokens_lists_and_rooms() {
@@ -114,6 +123,50 @@ async fn a_drain_refuses_waits_and_ends() {
     assert_eq!((drained.status, drained.body.as_str()), (200, "OK"));
     assert!(refused.header("retry-after").is_some());
     assert_eq!(refused.problem().0, 503);
+}
+
+/// The rest of a stream, as it is read.
+async fn read_all(mut stream: tokio::net::TcpStream) -> String {
+    use tokio::io::AsyncReadExt;
+    let mut rest = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut rest))
+        .await
+        .unwrap()
+        .unwrap();
+    rest
+}
+
+#[tokio::test]
+async fn who_is_still_in_when_a_drains_time_is_over_is_told_of() {
+    use tokio::io::AsyncWriteExt;
+    let mut hook = Hook::open(&[]).await;
+    let url = format!("--event-webhook={}", hook.url);
+    let mut house = House::with(&["--drain-timeout=1", &url]).await;
+    for name in ["alice", "bob", "carol"] {
+        house.join(&format!("/pub/r/{name}"), OFFER).await;
+    }
+    let mut lines = tokio::net::TcpStream::connect(house.running.private)
+        .await
+        .unwrap();
+    lines
+        .write_all(b"GET /events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n")
+        .await
+        .unwrap();
+    let mut socket = open(house.running.private, "/events").await;
+    assert_eq!(house.get("/preStop").await.status, 200);
+    let (lines, ()) = tokio::join!(read_all(lines), house.running.finish());
+    assert_eq!(lines.matches("\"reason\":\"drained\"").count(), 3, "{lines}");
+    let mut over_socket = 0;
+    while let Ok(Some(Ok(message))) = tokio::time::timeout(PATIENCE, socket.next()).await {
+        over_socket += usize::from(message.to_string().contains("\"reason\":\"drained\""));
+    }
+    assert_eq!(over_socket, 3);
+    // What it had by the end of the process.
+    let mut posted = String::new();
+    while let Ok((_, body)) = hook.taken.try_recv() {
+        posted.push_str(&body);
+    }
+    assert_eq!(posted.matches("\"reason\":\"drained\"").count(), 3, "{posted}");
 }
 
 #[tokio::test]

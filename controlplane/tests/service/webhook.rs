@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the next request meets.
 #[derive(Clone, Copy)]
-enum Mood {
+pub enum Mood {
     Refuses(u16),
     Hangs,
     /// Says that it took them elsewhere.
@@ -34,11 +34,11 @@ enum Mood {
 }
 
 /// Another server. It takes what comes when it is in no other mood.
-struct Hook {
-    url: String,
+pub struct Hook {
+    pub url: String,
     moods: Arc<Mutex<VecDeque<Mood>>>,
     /// Each request that it took.
-    taken: mpsc::UnboundedReceiver<(HeaderMap, String)>,
+    pub taken: mpsc::UnboundedReceiver<(HeaderMap, String)>,
     /// How many requests came in all.
     asked: Arc<Mutex<usize>>,
 }
@@ -65,7 +65,7 @@ async fn hook(State(desk): State<Desk>, headers: HeaderMap, body: String) -> Res
 }
 
 impl Hook {
-    async fn open(moods: &[Mood]) -> Self {
+    pub async fn open(moods: &[Mood]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self::on(listener, moods)
     }

@@ -7,6 +7,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use weever_controlplane::PARENT;
 
 const PAUSE: Duration = Duration::from_millis(50);
 /// For one question and its answer.
@@ -30,7 +31,9 @@ pub(crate) async fn pre_stop(private: SocketAddr) {
 
 async fn is_ok(private: SocketAddr, path: &str) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(private).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {private}\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {private}\r\nUser-Agent: {PARENT}\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = [0; ANSWER_BYTES];
     stream.read_exact(&mut answer).await?;

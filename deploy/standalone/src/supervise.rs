@@ -219,6 +219,11 @@ async fn keep_running(
                     restarts.handed_over();
                     continue;
                 }
+                if plane == Plane::Data && status.success() {
+                    tracing::info!("the data plane ended as it was asked to; starting the next one");
+                    restarts.handed_over();
+                    continue;
+                }
                 (restarts.ended(status, born.elapsed()), status.to_string())
             }
         };

@@ -105,13 +105,9 @@ mod tests {
 
     #[test]
     fn says_what_tls_and_tokens_change() {
-        let text = text_for(&[
-            "--host=::",
-            "--cert-file=c",
-            "--key-file=k",
-            "--auth",
-            "--port=8000",
-        ]);
+        let mut settings = crate::settings::tests::read(&["--host=::", "--auth", "--port=8000"]).unwrap();
+        settings.tls = true;
+        let text = text(&settings);
         assert!(text.contains("https://localhost:8000/"), "{text}");
         assert!(
             !text.contains("--cert-file") && text.contains("/create/pub"),

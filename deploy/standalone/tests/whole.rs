@@ -116,6 +116,7 @@ impl Weever {
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(fs::File::create(home.with_extension("log")).unwrap())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -193,6 +194,12 @@ impl Weever {
         eventually("the end", || self.process.try_wait().unwrap())
     }
 
+    /// What all three processes said, without colours and times.
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.home.with_extension("log")).unwrap();
+        log.replace("\x1b[", "").replace("0m", "")
+    }
+
     fn socket_dirs(&self) -> usize {
         fs::read_dir(&self.home).unwrap().count()
     }
@@ -204,6 +211,7 @@ impl Drop for Weever {
         let _ = self.process.wait();
         // These follow their parent; one that does not has been reported by its test.
         let _ = fs::remove_dir_all(&self.home);
+        let _ = fs::remove_file(self.home.with_extension("log"));
     }
 }
 
@@ -256,6 +264,28 @@ fn sigterm_drains() {
 }
 
 #[test]
+fn a_drain_that_was_asked_for_is_quiet() {
+    let mut weever = Weever::start("quiet");
+    let [_, data] = weever.both();
+    // A data plane's own first, then that of the whole.
+    signal("-TERM", data);
+    weever.next("dataplane", data);
+    weever.ready();
+    let session = weever.publish("alice");
+    signal("-TERM", weever.process.id());
+    weever.is_busy();
+    assert_eq!(request(weever.port, "DELETE", &session, "").unwrap().0, 200);
+    assert_eq!(weever.ended().code(), Some(0));
+    let log = weever.log();
+    for loud in ["WARN", "ERROR", "preStop", "starting it again"] {
+        assert!(!log.contains(loud), "{loud}: {log}");
+    }
+    for said in ["SIGTERM", "drained: all have left", "starting the next one"] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+}
+
+#[test]
 fn a_second_sigterm_or_sigint_ends_it_with_sessions_left() {
     for second in ["-TERM", "-INT"] {
         let mut weever = Weever::start_with("impatient", &["--drain-timeout=600"]);
@@ -275,6 +305,15 @@ fn a_drain_ends_with_its_timeout() {
     weever.publish("alice");
     signal("-TERM", weever.process.id());
     assert_eq!(weever.ended().code(), Some(0));
+    let log = weever.log();
+    assert!(
+        log.contains("the drain's time is over; 1 sessions are still in") && !log.contains("all have left"),
+        "{log}"
+    );
+    let left = log
+        .lines()
+        .find(|line| line.ends_with("left") || line.contains(" left "));
+    assert!(left.is_some_and(|line| line.contains("drained")), "{log}");
 }
 
 #[test]
@@ -369,6 +408,31 @@ fn mistakes_are_named_and_nothing_is_started() {
     assert!(fails(&["dataplain"], 1).contains("dataplain"));
     assert!(fails(&["dataplane", "--port=1"], 2).contains("weever dataplane: --port"));
     assert!(fails(&["controlplane", "--udp-port=1"], 2).contains("weever controlplane: --udp-port"));
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named_with_the_rest_and_nothing_is_started() {
+    let bad = [
+        "--cert-file=/nowhere/cert.pem",
+        "--key-file=/dev/null",
+        "--workers=many",
+    ];
+    let message = fails(&bad, 2);
+    for key in [
+        "--cert-file",
+        "/nowhere/cert.pem",
+        "--key-file",
+        "/dev/null",
+        "--workers",
+    ] {
+        assert!(message.contains(key), "{key}: {message}");
+    }
+    assert!(!message.contains("process"), "a plane was started: {message}");
+    let message = fails(&["--jwks-file=/nowhere/keys.json"], 2);
+    assert!(
+        message.contains("--jwks-file") && message.contains("/nowhere/keys.json"),
+        "{message}"
+    );
 }
 
 #[test]
