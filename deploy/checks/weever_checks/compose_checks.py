@@ -12,7 +12,7 @@ import unittest
 import yaml
 
 from .known import DEPLOY, said_by, settings, variables
-from .running import environment
+from .running import config_of, environment
 
 COMPOSE = DEPLOY / "compose"
 NODES = ["node1", "node2", "node3"]
@@ -91,6 +91,19 @@ class Cluster:
             texts = [*service.get("environment", {}).values(), *(service.get("command") or [])]
             named = {found for text in texts for found in re.findall(r"/run/secrets/(\w+)", str(text))}
             self.assertEqual(named, given, name)
+
+    def test_weever_takes_what_it_is_told(self):
+        with tempfile.TemporaryDirectory() as directory:
+            secrets(directory)
+            files = {
+                f"/run/secrets/{name}": pathlib.Path(directory, pathlib.Path(secret["file"]).name)
+                for name, secret in self.whole["secrets"].items()
+            }
+            for name, node in zip(NODES, self.nodes(), strict=True):
+                config = config_of(["weever"], node["environment"], files)
+                self.assertEqual(config["pod-name"], name)
+                self.assertEqual(config["udp-port"], node["environment"]["UDP_PORT"])
+                self.assertIn(node["environment"]["PUBLIC_IP"], config["public-ip"])
 
     def test_stops_outlast_drains(self):
         for node in self.nodes():

@@ -56,3 +56,25 @@ def said(process, log, pattern):
             raise AssertionError(f"ended with {process.returncode}:\n{text}")
         time.sleep(0.05)
     raise AssertionError(f"never said {pattern!r}:\n{log.read_text(errors='replace')}")
+
+
+def config_of(command, settings, files=None):
+    """What `weever --print-config` says is in force: {setting: text as it stands there}. `files` says what stands for a path's beginning."""
+    assert WEEVER.exists(), "build first: deploy/test build"
+
+    def here(text):
+        for path, copy in (files or {}).items():
+            text = str(text).replace(path, str(copy))
+        return str(text)
+
+    with tempfile.TemporaryDirectory() as directory:
+        # As `weever` of the PATH, which is what images and pods call.
+        pathlib.Path(directory, "weever").symlink_to(WEEVER)
+        variables = environment(**{name: here(value) for name, value in settings.items()})
+        variables["PATH"] = f"{directory}:{variables['PATH']}"
+        done = subprocess.run(
+            [*map(here, command), "--print-config"], capture_output=True, text=True, timeout=PATIENCE, env=variables
+        )
+    if done.returncode != 0:
+        raise AssertionError(f"ended with {done.returncode}:\n{done.stderr}")
+    return {found[1]: found[2].strip('"') for found in re.finditer(r"(?m)^([a-z0-9-]+) = (.*?)\s*(?:#.*)?$", done.stdout)}

@@ -3,12 +3,13 @@
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import tempfile
 import unittest
 
 from .known import DEPLOY, WEEVER, flags_in, said_by, settings, variables
-from .running import confined
+from .running import config_of, confined
 
 UNITS = DEPLOY / "systemd"
 # Exposure in tenths, as `systemd-analyze security` counts it: 100 is a service without any sandbox.
@@ -96,6 +97,21 @@ class Systemd(unittest.TestCase):
             self.assertGreater(len(named), 4)
             self.assertLessEqual(set(named), set(variables(plane)), f"{plane}.env")
             self.assertIn(f"EnvironmentFile=-/etc/weever/{plane}.env", (UNITS / name).read_text())
+
+    def test_weever_takes_what_it_is_told(self):
+        for plane, name in PLANES.items():
+            variables = dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", (UNITS / f"{plane}.env").read_text()))
+            command = shlex.split(unit(name)["ExecStart"][0].replace("%i", "7").replace("$$", "$").replace("/usr/local/bin/", ""))
+            if command[0] == "/bin/sh":
+                # What is added to the command line is for Weever, not for the shell.
+                command[-1] += ' "$0"'
+            config = config_of(command, variables)
+            self.assertEqual(config["control-socket"], "/run/weever/control.sock")
+            if plane == "dataplane":
+                port = int(settings(plane)["udp-port"]) + 7
+                self.assertEqual((config["name"], config["workers"], config["udp-port"]), ("core7", "1", str(port)))
+                self.assertEqual(config_of(command, variables | {"UDP_PORT": ""})["udp-port"], str(port))
+                self.assertEqual(config_of(command, variables | {"UDP_PORT": "5000"})["udp-port"], "5007")
 
     def test_both_planes_meet_at_one_socket(self):
         sockets = {re.search(r"--control-socket (\S+?)'?$", unit(name)["ExecStart"][0]).group(1) for name in PLANES.values()}
