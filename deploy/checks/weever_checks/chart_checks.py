@@ -287,6 +287,9 @@ class Cluster(unittest.TestCase):
         names = [f"live-nats-{at}.{nats['serviceName']}" for at in range(nats["replicas"])]
         self.assertEqual(re.findall(r"@([\w.-]+):4222", made["nats.url"]), names)
         self.assertEqual(re.findall(r"@([\w.-]+):6222", made["nats.conf"]), names)
+        # Asked from within, where it is told to listen.
+        probe = container(objects, "live-nats")["readinessProbe"]["exec"]["command"][-1]
+        self.assertIn(f'http: "{probe.split("/")[2]}"', made["nats.conf"])
         keys = {
             item["key"]
             for (kind, _), found in objects.items()

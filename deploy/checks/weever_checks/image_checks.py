@@ -91,7 +91,7 @@ class Image(unittest.TestCase):
 
     def test_ports_are_those_of_the_settings(self):
         known = settings("weever")
-        wanted = {f"{known['port']}/tcp", f"{known['private-port']}/tcp", f"{known['udp-port']}/udp"}
+        wanted = {f"{known['port']}/tcp", f"{known['udp-port']}/udp"}
         self.assertEqual(set(last_stage()["EXPOSE"].split()), wanted)
 
     def test_is_built_by_a_compiler_and_a_profile_that_are_there(self):
