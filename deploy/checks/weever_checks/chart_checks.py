@@ -168,7 +168,7 @@ class Pod(unittest.TestCase):
                 there |= {f"{mount['mountPath']}/{item['path']}" for item in items}
                 if mount["name"] == "tls":
                     there |= {f"{mount['mountPath']}/tls.{end}" for end in ("crt", "key")}
-            named = {value for value in environment(objects).values() if value.startswith("/")}
+            named = {value for value in environment(objects).values() if value.startswith("/etc/")}
             self.assertEqual(named, there, name)
 
     def test_starts_with_what_it_is_told(self):
@@ -193,6 +193,13 @@ class Pod(unittest.TestCase):
                     self.assertEqual(config["pod-name"], f"weever-{ordinal}")
                     if stem == "tls":
                         self.assertEqual(int(config["max-sessions"]), 5000)
+
+    def test_comes_back_as_who_it_was(self):
+        for name, objects in every():
+            socket = pathlib.Path(environment(objects)["CONTROL_SOCKET"])
+            # Below a mount that outlives the container, and in a directory that Weever makes for itself: everybody may write to the mount.
+            mounts = [mount["mountPath"] for mount in container(objects)["volumeMounts"] if mount["name"] == "tmp"]
+            self.assertEqual([str(socket.parent.parent)], mounts, name)
 
     def test_drains_before_it_is_killed(self):
         for name, objects in every():

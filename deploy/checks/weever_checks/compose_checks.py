@@ -78,6 +78,11 @@ class Cluster:
             ip = node["environment"]["PUBLIC_IP"]
             self.assertEqual(node["environment"]["ADVERTISE_URL"], f"http://{ip}:{outside}")
 
+    def test_a_node_comes_back_as_who_it_was(self):
+        for name, node in zip(NODES, self.nodes(), strict=True):
+            self.assertEqual((node["hostname"], node["environment"]["POD_NAME"]), (name, name))
+            self.assertEqual(node["environment"]["CONTROL_SOCKET"], "/tmp/weever/control.sock")
+
     def test_each_worker_has_its_udp_port_published_as_it_is(self):
         for node in self.nodes():
             first, workers = int(node["environment"]["UDP_PORT"]), int(node["environment"]["WORKERS"])
