@@ -9,14 +9,18 @@
 pub mod api;
 mod census;
 mod chat;
+mod cluster;
+mod elsewhere;
 mod join;
 mod leave;
 mod limits;
 mod packets;
 mod placement;
+mod published;
 mod rates;
 mod restart;
 mod session;
+mod settling;
 mod shards;
 mod show;
 mod trace;
@@ -35,6 +39,9 @@ pub use api::{
 };
 pub use census::{Census, RoomDetail, RoomInfo, SessionInfo, ShardInfo, TrackInfo, WorkerInfo};
 pub use chat::ChatCounts;
+pub use cluster::{Claim, LivePublisher, LocalNews, NodeName, NodeNews, NodeState, OwnState};
+pub use elsewhere::Clock;
+use elsewhere::Elsewhere;
 pub use limits::Limits;
 use session::Session;
 use shards::Shard;
@@ -63,6 +70,8 @@ pub struct RoomsConfig {
     pub room_budget: usize,
     /// URL of the node that takes those who can't be taken here.
     pub overflow: Option<String>,
+    /// What time it is, for other nodes.
+    pub clock: Clock,
 }
 
 /// All rooms of a node.
@@ -82,6 +91,8 @@ pub struct Rooms {
     counts: BTreeSet<(Instant, RoomName)>,
     draining: bool,
     chat: ChatCounts,
+    elsewhere: Elsewhere,
+    clock: Clock,
 }
 
 /// Who is in a room. Sessions in the order in which they came.
@@ -103,6 +114,7 @@ impl Rooms {
     /// Nobody is in.
     pub fn new(config: RoomsConfig, entropy: Box<dyn Entropy>) -> Self {
         Self {
+            clock: config.clock,
             config,
             entropy,
             rooms: BTreeMap::new(),
@@ -115,6 +127,7 @@ impl Rooms {
             counts: BTreeSet::new(),
             draining: false,
             chat: ChatCounts::default(),
+            elsewhere: Elsewhere::default(),
         }
     }
 
@@ -183,6 +196,8 @@ impl Rooms {
                 reply_to(request, reply, effects);
             }
             Action::UnwatchPackets { session } => self.unwatch_packets(session, effects),
+            Action::Node { node, news } => self.node_news(now, &node, news, effects),
+            Action::Evict { session } => self.end(now, session, "replaced", Tell::Shard, effects),
             Action::Tick => self.tick(now, effects),
         }
     }
@@ -242,7 +257,7 @@ impl Rooms {
             Event::SessionReady { .. } => self.ready(now, id, effects),
             Event::CommandRefused { reason, detail, .. } => self.refused(now, id, reason, &detail, effects),
             Event::SessionConnected { .. } => self.connected(now, id, effects),
-            Event::SessionSilent { silent, .. } => session.silent = silent,
+            Event::SessionSilent { silent, .. } => session.set_silent(silent, effects),
             Event::SessionClosed { reason, .. } => self.end(now, id, reason.as_str(), Tell::Nobody, effects),
             Event::ChannelOpen { channel, .. } => match channel {
                 ChannelLabel::Control => {
@@ -326,7 +341,10 @@ impl Rooms {
         }
         match role {
             Role::Publisher => self.tell_of_viewers(now, id, effects),
-            Role::Subscriber => self.unanswered(now, id, effects),
+            Role::Subscriber => {
+                self.unanswered(now, id, effects);
+                self.settle(now, id, effects);
+            }
         }
     }
 
@@ -346,11 +364,11 @@ impl Rooms {
             },
             connected: session.connected,
             publishers: self
-                .list(Role::Publisher, room)
+                .list_everywhere(room)
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            subscribers: self.rooms.get(room).map_or(0, |room| room.subscribers.len()),
+            subscribers: self.viewers(room),
         })
     }
 

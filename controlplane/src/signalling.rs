@@ -254,6 +254,7 @@ impl Task {
                         next.push_back(Action::Leave { request: NOBODY, key });
                     }
                 }
+                Effect::Local(_) => {}
                 Effect::Stream { stream, news } => next.extend(self.tell(stream, news)),
                 Effect::Notice(notice) => {
                     log(&notice);

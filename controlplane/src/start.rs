@@ -23,7 +23,7 @@ use crate::http::tls::{Certificate, TlsError};
 use crate::http::{App, player_events, private, public};
 use crate::metrics::Metrics;
 use crate::otlp::{Otlp, OtlpError};
-use crate::rooms::RoomsConfig;
+use crate::rooms::{Clock, RoomsConfig};
 use crate::shards::{self, SocketError};
 use crate::signalling::Signalling;
 
@@ -203,6 +203,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         strict_rooms: config.strict_rooms,
         room_budget: 0,
         overflow: config.overflow_url.clone(),
+        clock: Clock::default(),
     };
     let otlp = match &config.otlp_endpoint {
         Some(endpoint) => Some(Otlp::start(endpoint, &config.pod_name, metrics.clone())?),

@@ -144,6 +144,7 @@ fn hello(settings: &Settings, sockets: &[BoundSockets], identity: &Identity) -> 
         workers: workers.collect(),
         max_sessions: settings.max_sessions,
         draining: false,
+        relay: false,
     })
 }
 

@@ -1,7 +1,8 @@
 //! Control plane → data plane.
 
 use crate::{
-    ChannelLabel, Extension, IceCredentials, Receive, RouteId, RouteSpec, SessionId, SessionSpec, Version,
+    ChannelLabel, Extension, IceCredentials, RELAY, Receive, RouteId, RouteSpec, SessionId, SessionSpec,
+    Version,
 };
 
 /// What the control plane wants done. Each is idempotent.
@@ -102,11 +103,12 @@ impl Command {
             Self::CreateSession(_)
             | Self::UpdateReceive { .. }
             | Self::RestartIce { .. }
-            | Self::PutRoute(_)
             | Self::RemoveRoute { .. }
             | Self::SetState { .. }
             | Self::CloseSession { .. }
             | Self::Drain => 0,
+            Self::PutRoute(route) if route.track_worker == RELAY => 3,
+            Self::PutRoute(_) => 0,
             Self::SendText { channel, .. } => channel.since(),
             Self::Broadcast { .. } | Self::Watch { .. } | Self::Unwatch { .. } => 2,
         }

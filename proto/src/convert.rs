@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::{
     ChannelLabel, CloseReason, Codec, Command, DtlsRole, Event, Extension, ExtensionKind, Fingerprint,
-    FromShard, Hello, IceCredentials, Invalid, JoinStage, Kind, PayloadMap, PayloadType, Receive, Refusal,
-    Role, RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec, ToShard, TrackId, TrackStats, Version,
-    WatchEnd, WorkerHello, WorkerId, WorkerStats, limits, wire,
+    FromShard, Hello, IceCredentials, Invalid, JoinStage, Kind, PayloadMap, PayloadType, RELAY, Receive,
+    Refusal, Role, RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec, ToShard, TrackId, TrackStats,
+    Version, WatchEnd, WorkerHello, WorkerId, WorkerStats, limits, wire,
 };
 
 type Result<T> = std::result::Result<T, Invalid>;
@@ -289,6 +289,14 @@ fn worker(value: u32) -> Result<WorkerId> {
         .ok_or_else(|| Invalid::new("worker", format!("{value} is too large")))
 }
 
+fn track_worker(value: u32) -> Result<WorkerId> {
+    if value == u32::from(RELAY.0) {
+        Ok(RELAY)
+    } else {
+        worker(value)
+    }
+}
+
 impl From<RouteSpec> for wire::Route {
     fn from(r: RouteSpec) -> Self {
         Self {
@@ -325,7 +333,7 @@ impl TryFrom<wire::Route> for RouteSpec {
             route: RouteId(r.route),
             session: SessionId(r.session),
             track: TrackId(r.track),
-            track_worker: worker(r.track_worker)?,
+            track_worker: track_worker(r.track_worker)?,
             mid: text("route.mid", r.mid, 1, limits::MAX_MID)?,
             kind: r.kind.try_into()?,
             ssrc: r.ssrc,
@@ -521,6 +529,7 @@ impl From<Hello> for wire::Hello {
                 .collect(),
             max_sessions: h.max_sessions,
             draining: h.draining,
+            relay: h.relay,
         }
     }
 }
@@ -569,6 +578,7 @@ impl TryFrom<wire::Hello> for Hello {
             })?,
             max_sessions: h.max_sessions,
             draining: h.draining,
+            relay: h.relay,
         })
     }
 }

@@ -44,6 +44,9 @@ id!(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId(pub u16);
 
+/// In place of a worker: the track comes from another data plane, by the relay. No worker is called so.
+pub const RELAY: WorkerId = WorkerId(u16::MAX);
+
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "w{}", self.0)

@@ -26,7 +26,7 @@ pub use event::{
     WorkerStats,
 };
 pub use frame::{ControlCodec, FrameError, ShardCodec};
-pub use ids::{RouteId, SessionId, TrackId, WorkerId};
+pub use ids::{RELAY, RouteId, SessionId, TrackId, WorkerId};
 pub use packets::{PacketKind, PacketRecord, Packets, RtpNote, WatchEnd};
 pub use session::{
     ChannelLabel, Codec, DtlsRole, Extension, ExtensionKind, Fingerprint, IceCredentials, Kind, PayloadMap,

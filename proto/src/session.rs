@@ -232,7 +232,7 @@ pub struct RouteSpec {
     pub session: SessionId,
     /// What is forwarded.
     pub track: TrackId,
-    /// The worker of the same data plane that receives the track.
+    /// The worker of the same data plane that receives the track; [`crate::RELAY`] if another data plane does (since 1.3).
     pub track_worker: WorkerId,
     /// `a=mid` of the subscriber's m-line.
     pub mid: String,

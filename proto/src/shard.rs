@@ -22,7 +22,8 @@ pub struct Version {
 ///   [`crate::Event::ChannelClosed`], [`crate::Command::Broadcast`], `chat_open` in the snapshot. [`crate::Event::JoinProgress`].
 ///   Headers of packets: [`crate::Command::Watch`], [`crate::Command::Unwatch`], [`crate::Event::Packets`],
 ///   [`crate::Event::WatchEnded`].
-pub const VERSION: Version = Version { major: 1, minor: 2 };
+/// - 1.3: tracks of other data planes: `relay` in the hello, [`crate::RELAY`] in a route.
+pub const VERSION: Version = Version { major: 1, minor: 3 };
 
 impl Version {
     /// Whether a peer of this version knows what the given minor of our major added.
@@ -62,4 +63,6 @@ pub struct Hello {
     pub max_sessions: u32,
     /// It was told to drain: it takes no new sessions, and ends with its last one.
     pub draining: bool,
+    /// It can send its tracks to other data planes and get theirs.
+    pub relay: bool,
 }

@@ -8,7 +8,7 @@ use tokio_util::codec::{Decoder, Encoder};
 use weever_proto::{
     ChannelLabel, CloseReason, Codec, Command, ControlCodec, DtlsRole, Event, Extension, ExtensionKind,
     Fingerprint, FrameError, FromShard, Hello, IceCredentials, JoinStage, Kind, PacketKind, PacketRecord,
-    Packets, PayloadMap, PayloadType, Receive, Refusal, Role, RouteId, RouteSpec, RtpNote, SessionId,
+    Packets, PayloadMap, PayloadType, RELAY, Receive, Refusal, Role, RouteId, RouteSpec, RtpNote, SessionId,
     SessionSnapshot, SessionSpec, ShardCodec, ToShard, TrackId, TrackStats, VERSION, Version, WatchEnd,
     WorkerHello, WorkerId, WorkerStats, limits,
 };
@@ -32,6 +32,7 @@ fn hello() -> Hello {
         }],
         max_sessions: 5000,
         draining: false,
+        relay: false,
     }
 }
 
@@ -362,7 +363,7 @@ fn golden_frames() {
     assert_eq!(hex(&frame), GOLDEN_PACKETS);
 }
 
-const GOLDEN_HELLO: &str = "000000730a71080110021a0773686172642d302108070605040302012a05302e312e30322b0a077368612d3235361220abababababababababababababababababababababababababababababababab3a2212090a04c000020110fb4112150a1020010db800000000000000000000000110fb41408827";
+const GOLDEN_HELLO: &str = "000000730a71080110031a0773686172642d302108070605040302012a05302e312e30322b0a077368612d3235361220abababababababababababababababababababababababababababababababab3a2212090a04c000020110fb4112150a1020010db800000000000000000000000110fb41408827";
 const GOLDEN_CREATE: &str = "000000ba1ab7010ab40109444433332222111110031801221e0a04616263641216303132333435363738393031323334353637383930312a1e0a046566676812166162636465666768696a6b6c6d6e6f70717273747576322b0a077368612d3235361220cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd380240014a2609070000000000000012013018022210086010101890bf05206128013001400128effdb6f50d5204080410015a066f7061717565";
 const GOLDEN_ROUTE: &str = "0000004a1a48224609090000000000000011080000000000000019070000000000000020012a0131300138d20940d3094a0a086f106d20012880f7025204080110065a0a616c6963652b6b337839";
 const GOLDEN_CLOSED: &str = "0000000f120d2a0b0905000000000000001003";
@@ -635,7 +636,12 @@ fn what_an_older_minor_knew_stays_known() {
         major: VERSION.major,
         minor: 1,
     };
-    assert!(old.knows(0) && old.knows(1) && !old.knows(2) && VERSION.knows(2));
+    assert!(old.knows(0) && old.knows(1) && !old.knows(2) && VERSION.knows(3));
+    let elsewhere = RouteSpec {
+        track_worker: RELAY,
+        ..route()
+    };
+    assert_eq!(Command::PutRoute(Box::new(elsewhere)).since(), 3);
     assert!(
         !Version {
             major: VERSION.major + 1,

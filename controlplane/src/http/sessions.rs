@@ -155,6 +155,7 @@ async fn join(
                 offer,
                 from: query.from,
                 redirected: query.redirected,
+                claim: 0,
                 limits,
                 posted,
             }))

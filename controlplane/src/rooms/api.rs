@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use weever_proto::{Command, Event, Hello, Kind, Role, SessionId, SessionSnapshot, TrackStats, WorkerId};
 
+use super::cluster::{LocalNews, NodeName, NodeNews};
 use super::limits::Limits;
 use super::trace::{JoinTrace, Posted};
 use crate::names::{FullId, RoomName};
@@ -176,6 +177,8 @@ pub struct Join {
     pub posted: Posted,
     /// Another node sent them here: they are not sent on.
     pub redirected: bool,
+    /// Of the claim to the name in the cluster's directory; 0 without one.
+    pub claim: u64,
 }
 
 /// What happened, or is wanted.
@@ -310,6 +313,18 @@ pub enum Action {
         /// The session.
         session: SessionId,
     },
+    /// News of another node of the cluster.
+    Node {
+        /// Its name.
+        node: NodeName,
+        /// What.
+        news: NodeNews,
+    },
+    /// Somebody else has a session's name now, at another node: it ends.
+    Evict {
+        /// The session.
+        session: SessionId,
+    },
     /// The time of [`crate::rooms::Rooms::next_tick`] has come.
     Tick,
 }
@@ -338,6 +353,8 @@ pub enum Effect {
         /// What becomes of it.
         news: StreamNews,
     },
+    /// For the directory of the cluster.
+    Local(LocalNews),
     /// For logs, metrics, event streams.
     Notice(Notice),
     /// A join is over, one way or the other: for logs, metrics, traces.

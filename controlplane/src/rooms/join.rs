@@ -11,10 +11,10 @@ use super::rates::Meter;
 use super::session::{MediaState, Negotiation, READY, Session, Starting, State};
 use super::trace::{Joining, PATIENCE};
 use super::watching::EventStreams;
-use super::{MINUTE, Rooms, Tell, command, reply_to};
+use super::{MINUTE, Rooms, Tell, command, published, reply_to};
 use crate::names::FullId;
 use crate::sdp::emit::LocalTransport;
-use crate::sdp::view::{Candidate, View};
+use crate::sdp::view::View;
 use crate::sdp::{Description, SdpError, Setup, publish};
 
 /// Names, keys and credentials in a session's state, bytes: each is bounded, and all are far from filling this.
@@ -140,18 +140,13 @@ impl Rooms {
                 "nothing to receive: the offer has no m-line that can be served, nor a data channel",
             ));
         }
-        let first = self.first_shown(join);
-        if let Some(publisher) = first {
-            let tracks = publisher.tracks().iter().map(|track| Candidate {
-                publisher: publisher.state.id.as_str(),
-                track,
-                worker: publisher.worker.0,
-            });
-            view.prefer(&tracks.collect::<Vec<_>>());
+        let first = self.first_shown(join, shard);
+        if let Some(publisher) = &first {
+            view.prefer(&published::candidates(std::slice::from_ref(publisher)));
         }
         // A player's stream is called after the publisher that it will see, if one can be named.
         let wish = || join.from.clone().and_then(|from| FullId::new(from).ok());
-        let stream_id = match first.map(|session| session.state.id.clone()).or_else(wish) {
+        let stream_id = match first.map(|publisher| publisher.id).or_else(wish) {
             Some(id) => id.to_string(),
             None => join.room.to_string(),
         };
@@ -168,20 +163,6 @@ impl Rooms {
             extensions: Vec::new(),
             media,
         })
-    }
-
-    /// Whom a player will see first.
-    fn first_shown(&self, join: &Join) -> Option<&Session> {
-        let live = self.rooms.get(&join.room).map(|room| room.live.as_slice());
-        let mut live = live
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|id| self.sessions.get(id));
-        let is_wanted = |id: &FullId| {
-            let from = join.from.as_deref();
-            from.is_none_or(|from| id.as_str() == from || id.base() == from)
-        };
-        live.find(|session| session.state.id.base() != join.id.base() && is_wanted(&session.state.id))
     }
 
     fn start(
@@ -210,6 +191,7 @@ impl Rooms {
             limits,
             posted,
             redirected,
+            claim,
             ..
         } = join;
         let first = first_line(&offer);
@@ -230,12 +212,14 @@ impl Rooms {
         };
         state.calls = dtls_role == DtlsRole::Client;
         state.limits = limits;
+        state.claim = claim;
         let deadline = now + READY;
         let session = Session {
             id,
             shard,
             worker,
             joined: now,
+            live_since: now,
             starting: Some(Starting {
                 request,
                 answer,
@@ -253,6 +237,7 @@ impl Rooms {
             stale: false,
             watch: None,
             renegotiated: Vec::new(),
+            settles: None,
             seen: true,
             meter: Meter::default(),
             event_streams: EventStreams::default(),
@@ -272,6 +257,7 @@ impl Rooms {
         let who = session.who();
         self.insert(session, key, effects);
         if who.role == Role::Subscriber {
+            self.tell_viewers(&who.room, effects);
             self.viewers_changed(now, &who.room, effects);
         }
         effects.push(Effect::Notice(Notice::Joined(who)));
@@ -372,17 +358,24 @@ impl Rooms {
         let who = session.who();
         effects.push(Effect::Notice(Notice::Connected(who.clone())));
         if who.role == Role::Publisher {
+            session.live_since = now;
             if let Some(room) = self.rooms.get_mut(&who.room) {
                 room.live.push(id);
             }
-            self.announce(now, &who.room, &who.id, "PUB_JOIN", effects);
+            self.tell_published(id, effects);
+            if self.elsewhere.has(&who.room, &who.id) {
+                // It moves here from another node: it was never gone.
+                self.refresh_room(now, &who.room, &[who.id], effects);
+            } else {
+                self.announce(now, &who.room, &who.id, "PUB_JOIN", effects);
+            }
         } else {
             self.viewer_changed(now, &who.room, &who.id, effects);
         }
     }
 
     /// After a snapshot: publishers are live in the order in which they came.
-    pub(super) fn recover_live(&mut self, held: &[(Instant, SessionId)]) {
+    pub(super) fn recover_live(&mut self, held: &[(Instant, SessionId)], effects: &mut Vec<Effect>) {
         for (_, id) in held {
             let Some(session) = self.sessions.get(id) else {
                 continue;
@@ -394,6 +387,7 @@ impl Rooms {
                 && !room.live.contains(id)
             {
                 room.live.push(*id);
+                self.tell_published(*id, effects);
             }
         }
     }

@@ -65,10 +65,14 @@ impl Rooms {
             effects.push(Effect::Notice(Notice::TrackGone { who, track }));
         }
         let was_live = self.rooms.get_mut(&room_name).is_some_and(|room| room.strike(id));
+        self.tell_ended(&session, was_live, effects);
         self.end_watch(now, &session, effects);
         let age = now.saturating_duration_since(session.joined);
         effects.push(Effect::Notice(Notice::Left { who, reason, age }));
-        if was_live {
+        if was_live && self.elsewhere.has(&room_name, &full_id) {
+            // It goes on at another node.
+            self.refresh_room(now, &room_name, std::slice::from_ref(&full_id), effects);
+        } else if was_live {
             self.announce(now, &room_name, &full_id, "PUB_LEFT", effects);
         }
         if role == Role::Subscriber && session.connected {

@@ -33,6 +33,8 @@ pub(super) struct Session {
     pub(super) shard: ShardId,
     pub(super) worker: WorkerId,
     pub(super) joined: Instant,
+    /// A publisher that is live: since when.
+    pub(super) live_since: Instant,
     /// The POST that still waits for its answer.
     pub(super) starting: Option<Starting>,
     /// Its trace, until it ends.
@@ -53,6 +55,8 @@ pub(super) struct Session {
     pub(super) watch: Option<Watch>,
     /// What a publisher's last renegotiation commanded: a connection that broke may have lost it.
     pub(super) renegotiated: Vec<Command>,
+    /// It was met in a snapshot, and waits so long for publishers that it is shown to be known.
+    pub(super) settles: Option<Instant>,
     /// Named in the snapshot that is being received.
     pub(super) seen: bool,
     /// Of what a publisher sends.
@@ -104,6 +108,9 @@ pub(super) struct State {
     pub(super) calls: bool,
     #[serde(default)]
     pub(super) limits: Limits,
+    /// Of its claim to its name in the cluster's directory; 0 without one.
+    #[serde(default)]
+    pub(super) claim: u64,
     pub(super) media: MediaState,
 }
 
@@ -161,6 +168,7 @@ impl State {
             first,
             calls: false,
             limits: Limits::default(),
+            claim: 0,
             media,
         }
     }

@@ -47,6 +47,11 @@ impl Shard {
         self.hello.version
     }
 
+    /// It can send tracks to other data planes, and get theirs.
+    pub(super) fn has_relay(&self) -> bool {
+        self.hello.relay && self.hello.version.knows(3)
+    }
+
     /// Its connection is lost, or its snapshot isn't complete.
     pub(super) fn is_away(&self) -> bool {
         self.lost.is_some() || !self.ready
@@ -240,7 +245,7 @@ impl Rooms {
             session.seen = true;
             session.routes = routes;
             let live = snapshot.live_tracks.clone();
-            session.silent = snapshot.silent;
+            session.set_silent(snapshot.silent, effects);
             // What the connection lost is said again.
             session.stale |= snapshot.channel_open && !session.channel_open;
             session.channel_open = snapshot.channel_open;
@@ -283,14 +288,15 @@ impl Rooms {
         if let Some(shard) = self.shards.get_mut(&shard) {
             shard.add_load(snapshot.spec.worker);
         }
+        let age = Duration::from_millis(snapshot.age_ms);
+        let joined = now.checked_sub(age).unwrap_or(now);
         let offered = matches!(&state.media, MediaState::Subscriber { offered: true, .. });
         let session = Session {
             id,
             shard,
             worker: snapshot.spec.worker,
-            joined: now
-                .checked_sub(Duration::from_millis(snapshot.age_ms))
-                .unwrap_or(now),
+            joined,
+            live_since: joined,
             starting: None,
             joining: None,
             connected: snapshot.connected,
@@ -304,6 +310,7 @@ impl Rooms {
             stale: offered,
             watch: None,
             renegotiated: Vec::new(),
+            settles: None,
             seen: true,
             meter: Meter::default(),
             event_streams: EventStreams::default(),
@@ -316,7 +323,11 @@ impl Rooms {
             connected: session.connected,
             age: now.saturating_duration_since(session.joined),
         };
+        let is_subscriber = !session.state.is_publisher();
         self.insert(session, key, effects);
+        if is_subscriber {
+            self.tell_viewers(&room, effects);
+        }
         if self.config.strict_rooms
             && let Some(room) = self.rooms.get_mut(&room)
         {
@@ -328,6 +339,7 @@ impl Rooms {
             self.viewer_changed(now, &room, &viewer, effects);
         }
         effects.push(Effect::Notice(resumed));
+        self.begin_settling(id);
         self.live_tracks_are(id, &snapshot.live_tracks, effects);
     }
 
@@ -362,7 +374,7 @@ impl Rooms {
         effects.push(Effect::Notice(Notice::ShardReady { name, sessions }));
         // Who was there first is shown first, as before.
         held.sort_unstable();
-        self.recover_live(&held);
+        self.recover_live(&held, effects);
         for (_, session) in held {
             self.recover(now, session, effects);
         }

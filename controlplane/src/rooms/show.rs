@@ -6,18 +6,16 @@ use std::time::Instant;
 use weever_proto::{ChannelLabel, Command, Role, RouteId, SessionId, limits};
 
 use super::api::Effect;
-use super::session::{ANSWER, MediaState, Negotiation};
+use super::published::{Published, candidates};
+use super::session::{ANSWER, MediaState, Negotiation, Session};
 use super::{Rooms, Tell, command};
 use crate::names::{FullId, RoomName};
 use crate::sdp::publish::{self, PublishedTrack};
-use crate::sdp::view::{Candidate, View};
+use crate::sdp::view::View;
 use crate::sdp::{Description, MAX_SECTIONS};
 
 /// Longest SDP that a message holds behind its verb.
 const MAX_OFFER: usize = limits::MAX_TEXT - "SDP_ANSWER ".len();
-
-/// A publisher and its tracks, taken out of the books.
-type Published = (String, u16, Vec<PublishedTrack>);
 
 impl Rooms {
     /// A publisher came or went: everybody in the room is told, and then shown what is there now.
@@ -29,36 +27,51 @@ impl Rooms {
         verb: &str,
         effects: &mut Vec<Effect>,
     ) {
-        let subscribers = self
-            .rooms
-            .get(room)
-            .map(|room| room.subscribers.clone())
-            .unwrap_or_default();
-        for id in subscribers {
-            let Some(session) = self.sessions.get(&id) else {
-                continue;
-            };
-            // Nobody is shown their own media.
-            if session.state.id.base() == publisher.base() {
-                continue;
+        self.tell_room(room, publisher, verb, effects);
+        self.refresh_room(now, room, std::slice::from_ref(publisher), effects);
+    }
+
+    /// Tells those who subscribe over a control channel. Nobody is told of their own.
+    pub(super) fn tell_room(
+        &self,
+        room: &RoomName,
+        publisher: &FullId,
+        verb: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let subscribers = self.rooms.get(room).map(|room| room.subscribers.as_slice());
+        let sessions = subscribers.unwrap_or_default().iter();
+        for session in sessions.filter_map(|id| self.sessions.get(id)) {
+            let is_told = session.is_multistream() && session.settles.is_none();
+            if is_told && session.state.id.base() != publisher.base() {
+                self.say(session.id, format!("{verb} {publisher}"), effects);
             }
-            if session.is_multistream() {
-                self.say(id, format!("{verb} {publisher}"), effects);
-            }
-            self.refresh(now, id, effects);
         }
     }
 
-    /// The tracks of a room changed: those who subscribe see it.
-    fn refresh_room(&mut self, now: Instant, room: &RoomName, effects: &mut Vec<Effect>) {
-        let subscribers = self
-            .rooms
-            .get(room)
-            .map(|room| room.subscribers.clone())
-            .unwrap_or_default();
-        for id in subscribers {
-            self.refresh(now, id, effects);
+    /// What these publishers send is other than before: those who may see any of them are shown what is there now.
+    pub(super) fn refresh_room(
+        &mut self,
+        now: Instant,
+        room: &RoomName,
+        changed: &[FullId],
+        effects: &mut Vec<Effect>,
+    ) {
+        let subscribers = self.rooms.get(room).map(|room| room.subscribers.clone());
+        for id in subscribers.unwrap_or_default() {
+            let sees = |session: &Session| {
+                let base = session.state.id.base();
+                changed.iter().any(|publisher| publisher.base() != base)
+            };
+            if self.sessions.get(&id).is_some_and(sees) {
+                self.refresh(now, id, effects);
+            }
         }
+    }
+
+    fn published_to(&self, id: SessionId) -> Vec<Published> {
+        let session = self.sessions.get(&id);
+        session.map(|session| self.published(session)).unwrap_or_default()
     }
 
     /// Shows a subscriber what is there now, in its way.
@@ -66,7 +79,9 @@ impl Rooms {
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
-        if session.is_multistream() {
+        if session.settles.is_some() {
+            self.recover(now, id, effects);
+        } else if session.is_multistream() {
             self.restage(now, id, effects);
         } else if !session.state.is_publisher() {
             self.fill(id, effects);
@@ -81,11 +96,18 @@ impl Rooms {
         if session.state.is_publisher() {
             return self.recover_watch(now, id, effects);
         }
+        if self.is_settling(now, session) {
+            return;
+        }
+        let published = self.published(session);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.settles = None;
         if !session.is_multistream() {
             return self.refresh(now, id, effects);
         }
         let is_offered = matches!(session.negotiation, Negotiation::Offered { .. });
-        let published = self.published(id);
         if is_offered {
             // The answer will come, or the deadline.
             return self.sync_routes(id, &published, effects);
@@ -100,7 +122,7 @@ impl Rooms {
         if differs {
             // Who came and went while nobody looked.
             let shown = view.publishers();
-            let is_there = |name: &str| published.iter().any(|(publisher, ..)| publisher == name);
+            let is_there = |name: &str| published.iter().any(|one| one.id.as_str() == name);
             news.extend(
                 shown
                     .iter()
@@ -109,8 +131,8 @@ impl Rooms {
             );
             let came = published
                 .iter()
-                .filter(|(n, _, tracks)| !tracks.is_empty() && !shown.contains(n.as_str()));
-            news.extend(came.map(|(n, ..)| format!("PUB_JOIN {n}")));
+                .filter(|one| !one.tracks.is_empty() && !shown.contains(one.id.as_str()));
+            news.extend(came.map(|one| format!("PUB_JOIN {}", one.id)));
         }
         let stale = session.stale;
         for text in news {
@@ -123,29 +145,12 @@ impl Rooms {
         }
     }
 
-    /// The live publishers that a subscriber may see, longest live first: same data plane, not itself.
-    fn published(&self, subscriber: SessionId) -> Vec<Published> {
-        let Some(me) = self.sessions.get(&subscriber) else {
-            return Vec::new();
-        };
-        let Some(room) = self.rooms.get(&me.state.room) else {
-            return Vec::new();
-        };
-        let live = room.live.iter().filter_map(|id| self.sessions.get(id));
-        live.filter(|other| other.shard == me.shard && other.state.id.base() != me.state.id.base())
-            .map(|other| {
-                (
-                    other.state.id.to_string(),
-                    other.worker.0,
-                    other.tracks().to_vec(),
-                )
-            })
-            .collect()
-    }
-
     /// A player's slots: one publisher fills them, the longest live that can or the one that was asked for.
     fn fill(&mut self, id: SessionId, effects: &mut Vec<Effect>) {
-        let published = self.published(id);
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let published = self.published(session);
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -153,10 +158,7 @@ impl Rooms {
             return;
         };
         let before = view.clone();
-        let wanted = |(name, ..): &&Published| match from.as_deref() {
-            Some(from) => name == from || FullId::new(name.as_str()).is_ok_and(|id| id.base() == from),
-            None => true,
-        };
+        let wanted = |one: &&Published| one.is_wanted(from.as_deref());
         // The last resort empties the slots.
         let filled = published
             .iter()
@@ -178,7 +180,10 @@ impl Rooms {
             return;
         };
         session.stale = true;
-        let published = self.published(id);
+        if session.settles.is_some() {
+            return;
+        }
+        let published = self.published_to(id);
         // What is gone is gone before the offer says so.
         self.sync_routes(id, &published, effects);
         self.offer(now, id, &published, effects);
@@ -387,7 +392,7 @@ impl Rooms {
         if made.text.len() > MAX_OFFER || !state.fits() {
             return false;
         }
-        let shard = session.shard;
+        let (shard, publisher) = (session.shard, session.state.id.clone());
         let receive = made.tracks.iter().map(PublishedTrack::receive).collect();
         let changed = made.tracks != known;
         session.state = state;
@@ -404,7 +409,8 @@ impl Rooms {
         }
         self.save(id, effects);
         if changed {
-            self.refresh_room(now, &room, effects);
+            self.tell_published(id, effects);
+            self.refresh_room(now, &room, &[publisher], effects);
         }
         true
     }
@@ -430,7 +436,7 @@ impl Rooms {
         *offered = false;
         session.negotiation = Negotiation::Idle;
         self.timers.remove(&(deadline, id));
-        let published = self.published(id);
+        let published = self.published_to(id);
         self.sync_routes(id, &published, effects);
         self.save(id, effects);
         self.offer(now, id, &published, effects);
@@ -473,7 +479,7 @@ impl Rooms {
             self.timers.remove(&(deadline, id));
         }
         self.say_sdp(id, "SDP_ANSWER", &answer, effects);
-        let published = self.published(id);
+        let published = self.published_to(id);
         self.sync_routes(id, &published, effects);
         self.save(id, effects);
         self.offer(now, id, &published, effects);
@@ -487,16 +493,4 @@ fn control_text(session: SessionId, text: String) -> Command {
         channel: ChannelLabel::Control,
         text,
     }
-}
-
-fn candidates(published: &[Published]) -> Vec<Candidate<'_>> {
-    let mut all = Vec::new();
-    for (publisher, worker, tracks) in published {
-        all.extend(tracks.iter().map(|track| Candidate {
-            publisher,
-            track,
-            worker: *worker,
-        }));
-    }
-    all
 }

@@ -219,8 +219,10 @@ impl Rooms {
         }
     }
 
-    fn viewers(&self, room: &RoomName) -> usize {
-        self.rooms.get(room).map_or(0, |room| room.subscribers.len())
+    /// On all nodes.
+    pub(super) fn viewers(&self, room: &RoomName) -> usize {
+        let here = self.rooms.get(room).map_or(0, |room| room.subscribers.len());
+        here + self.elsewhere.viewers(room)
     }
 
     /// The node is being drained: whoever can is to go on elsewhere.

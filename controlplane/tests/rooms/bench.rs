@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use weever_controlplane::names::{FullId, RoomName};
 use weever_controlplane::rooms::{
-    Action, Effect, Entropy, Join, JoinTrace, Limits, Notice, Posted, Reply, RequestId, Rooms, RoomsConfig,
-    SessionKey, ShardId, StreamId, StreamNews,
+    Action, Effect, Entropy, Join, JoinTrace, Limits, LocalNews, Notice, Posted, Reply, RequestId, Rooms,
+    RoomsConfig, SessionKey, ShardId, StreamId, StreamNews,
 };
 use weever_controlplane::sdp::Description;
 use weever_proto::{
@@ -27,6 +27,8 @@ impl Entropy for Counting {
 
 /// What the data plane holds of a session.
 pub struct Held {
+    /// It is on that data plane, not the first.
+    pub second: Option<ShardId>,
     pub spec: SessionSpec,
     pub routes: BTreeMap<RouteId, RouteSpec>,
     pub born: Instant,
@@ -50,6 +52,8 @@ pub struct Bench {
     pub traces: Vec<JoinTrace>,
     /// What streams of events were told.
     pub news: Vec<(StreamId, StreamNews)>,
+    /// What the directory was told.
+    pub told: Vec<LocalNews>,
     /// Answers CreateSession.
     pub obliging: bool,
     /// The connection is broken: commands are lost.
@@ -62,6 +66,10 @@ pub struct Bench {
     pub broadcasts: usize,
     /// As often as the data plane was told to watch each.
     pub watched: Vec<SessionId>,
+    /// Another data plane beside `shard`.
+    pub second: Option<ShardId>,
+    /// Of who joins next.
+    pub claim: u64,
     next: u64,
 }
 
@@ -93,6 +101,7 @@ pub fn hello(incarnation: u64, workers: u16) -> Hello {
         workers: (0..workers).map(worker).collect(),
         max_sessions: 10_000,
         draining: false,
+        relay: false,
     }
 }
 
@@ -119,6 +128,7 @@ impl Bench {
             held: HashMap::new(),
             replies: HashMap::new(),
             notices: Vec::new(),
+            told: Vec::new(),
             traces: Vec::new(),
             news: Vec::new(),
             obliging: true,
@@ -128,6 +138,8 @@ impl Bench {
             limits: Limits::default(),
             broadcasts: 0,
             watched: Vec::new(),
+            second: None,
+            claim: 0,
         }
     }
 
@@ -136,24 +148,27 @@ impl Bench {
         self.rooms.handle(self.now, action, &mut effects);
         for effect in effects {
             match effect {
+                Effect::Local(news) => self.told.push(news),
                 Effect::Reply { request, reply } => assert!(self.replies.insert(request, reply).is_none()),
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Traced(trace) => self.traces.push(*trace),
                 Effect::Stream { stream, news } => self.news.push((stream, news)),
                 Effect::Command { .. } if self.deaf => {}
                 Effect::Command { shard, command } => {
-                    assert_eq!(shard, self.shard, "a command for a connection that is gone");
-                    self.obey(*command);
+                    let is_there = shard == self.shard || Some(shard) == self.second;
+                    assert!(is_there, "a command for a connection that is gone");
+                    self.obey(shard, *command);
                 }
             }
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, shard: ShardId, command: Command) {
         match command {
             Command::CreateSession(spec) => {
                 let session = spec.session;
                 let held = Held {
+                    second: self.second.filter(|second| *second == shard),
                     spec: *spec,
                     routes: BTreeMap::new(),
                     born: self.now,
@@ -238,10 +253,32 @@ impl Bench {
     }
 
     pub fn event(&mut self, event: Event) {
-        self.act(Action::Event {
-            shard: self.shard,
-            event,
-        });
+        let session = match &event {
+            Event::SessionReady { session }
+            | Event::SessionConnected { session }
+            | Event::ChannelOpen { session, .. }
+            | Event::Text { session, .. } => self.held.get(session),
+            _ => None,
+        };
+        let shard = session.and_then(|held| held.second).unwrap_or(self.shard);
+        self.act(Action::Event { shard, event });
+    }
+
+    /// With data planes that have a relay; the second one is called `other`.
+    pub fn relaying(data_planes: usize, seed: u64) -> Self {
+        let mut bench = Self::without_shard(RoomsConfig::default(), seed);
+        bench.second = (data_planes > 1).then_some(ShardId(2));
+        for shard in [Some(bench.shard), bench.second].into_iter().flatten() {
+            let mut hello = hello(shard.0, 1);
+            hello.relay = true;
+            if shard != bench.shard {
+                hello.name = "other".into();
+            }
+            let hello = Box::new(hello);
+            bench.act(Action::ShardUp { shard, hello });
+            bench.act(Action::SnapshotEnd { shard });
+        }
+        bench
     }
 
     pub fn pass(&mut self, time: Duration) {
@@ -279,6 +316,7 @@ impl Bench {
             limits: self.limits,
             posted: self.posted(),
             redirected: false,
+            claim: self.claim,
         };
         self.act(Action::Join(Box::new(join)));
         self.replies.remove(&request).unwrap_or(Reply::Trickled)

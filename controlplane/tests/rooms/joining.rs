@@ -126,6 +126,7 @@ fn a_data_plane_that_does_not_answer_is_not_waited_for() {
         limits: Limits::default(),
         posted: bench.posted(),
         redirected: false,
+        claim: 0,
     };
     bench.act(Action::Join(Box::new(join)));
     bench.pass(Duration::from_secs(6));
@@ -148,6 +149,7 @@ fn a_full_data_plane_refuses_for_the_control_plane() {
         limits: Limits::default(),
         posted: bench.posted(),
         redirected: false,
+        claim: 0,
     };
     bench.act(Action::Join(Box::new(join)));
     let session = *bench.held.keys().next().unwrap();
@@ -246,9 +248,8 @@ fn operators_disconnect_one_or_all() {
 fn a_room_stays_on_its_worker_until_the_budget_is_used() {
     let mut bench = Bench::with(
         RoomsConfig {
-            strict_rooms: false,
             room_budget: 3,
-            overflow: None,
+            ..RoomsConfig::default()
         },
         3,
     );

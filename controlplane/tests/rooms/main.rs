@@ -4,6 +4,7 @@
 
 mod bench;
 mod chat;
+mod elsewhere;
 mod joining;
 mod limits;
 mod notices;

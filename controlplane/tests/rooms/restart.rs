@@ -14,14 +14,19 @@ pub fn another(old: Bench, seed: u64) -> Bench {
     another_with(RoomsConfig::default(), old, seed)
 }
 
-pub fn another_with(config: RoomsConfig, mut old: Bench, seed: u64) -> Bench {
+pub fn another_with(config: RoomsConfig, old: Bench, seed: u64) -> Bench {
+    another_hello(config, old, seed, false)
+}
+
+/// The same, of a data plane with or without a relay.
+pub fn another_hello(config: RoomsConfig, mut old: Bench, seed: u64, relay: bool) -> Bench {
     let mut new = Bench::without_shard(config, seed);
     new.shard = ShardId(77);
     let snapshot = old.snapshot();
     new.held = std::mem::take(&mut old.held);
     new.act(Action::ShardUp {
         shard: new.shard,
-        hello: Box::new(hello(1, 1)),
+        hello: Box::new(weever_proto::Hello { relay, ..hello(1, 1) }),
     });
     assert!(!new.rooms.is_ready(), "not before the snapshot is whole");
     let shard = new.shard;

@@ -7,11 +7,12 @@ use crate::bench::{Bench, room};
 use crate::offers;
 use crate::restart::another_with;
 
-const STRICT: RoomsConfig = RoomsConfig {
-    strict_rooms: true,
-    room_budget: 0,
-    overflow: None,
-};
+fn strict() -> RoomsConfig {
+    RoomsConfig {
+        strict_rooms: true,
+        ..RoomsConfig::default()
+    }
+}
 
 fn status(reply: &Reply) -> u16 {
     match reply {
@@ -47,7 +48,7 @@ fn join(bench: &mut Bench, role: Role, name: &str) -> u16 {
 
 #[test]
 fn a_room_is_created_once_joined_and_deleted() {
-    let mut bench = Bench::with(STRICT, 1);
+    let mut bench = Bench::with(strict(), 1);
     for role in [Role::Publisher, Role::Subscriber] {
         assert_eq!(join(&mut bench, role, "alice"), 404);
     }
@@ -81,15 +82,15 @@ fn rooms_that_were_joined_may_be_created_once_where_nobody_has_to() {
 /// State is in memory: what nobody is in is forgotten, what somebody is in was created.
 #[test]
 fn after_a_restart_the_rooms_that_are_in_use_are_there() {
-    let mut bench = Bench::with(STRICT, 1);
+    let mut bench = Bench::with(strict(), 1);
     create(&mut bench);
     bench.enter(Role::Publisher, "alice", &offers::speaker());
-    let mut bench = another_with(STRICT, bench, 5);
+    let mut bench = another_with(strict(), bench, 5);
     assert_eq!(join(&mut bench, Role::Subscriber, "bob"), 200);
     assert_eq!(create(&mut bench), 409);
     assert_eq!(delete(&mut bench), 200);
     assert_eq!(join(&mut bench, Role::Subscriber, "bob"), 404);
     create(&mut bench);
-    let mut bench = another_with(STRICT, bench, 6);
+    let mut bench = another_with(strict(), bench, 6);
     assert_eq!(join(&mut bench, Role::Subscriber, "bob"), 404);
 }

@@ -29,6 +29,7 @@ fn join(bench: &mut Bench, role: Role, name: &str, offer: &str) -> SessionId {
         offer: Description::parse(offer).unwrap(),
         from: None,
         redirected: false,
+        claim: 0,
         limits: Limits::default(),
         posted,
     };

@@ -74,6 +74,7 @@ pub fn hello(name: &str) -> Hello {
         }],
         max_sessions: 1000,
         draining: false,
+        relay: false,
     }
 }
 

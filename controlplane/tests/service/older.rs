@@ -14,6 +14,7 @@ fn first_hello(name: &str) -> Hello {
     Hello {
         version: Version { major: 1, minor: 0 },
         draining: false,
+        relay: false,
         ..hello(name)
     }
 }

@@ -217,6 +217,7 @@ fn hello() -> Hello {
             .into(),
         max_sessions: 100,
         draining: false,
+        relay: false,
     }
 }
 

@@ -22,7 +22,7 @@ from . import (  # noqa: F401 (they register themselves)
     restart_scenarios,
     shard_scenarios,
 )
-from .scenario import IOS, SCENARIOS, Report, run_io
+from .scenario import IOS, SCENARIOS, Report, once_more, run_io
 
 EPILOG = """examples:
   deploy/e2e/run                        everything
@@ -65,9 +65,12 @@ async def main(options):
     report, begin = Report(), time.monotonic()
     for io in IOS if options.io == "both" else (options.io,):
         await run_io(report, chosen, io, suite if site else None)
-    # Once more at the end, where one looks first.
-    for name, why in report.failed:
-        print(f"failed: {name}: {why}")
+    await once_more(report)
+    # At the end, where one looks first.
+    for failure in report.unsteady:
+        print(f"unsteady: {failure.name} passed the second time; the first time: {failure.why}")
+    for failure in report.failed:
+        print(f"failed: {failure.name}: {failure.why}")
     # The same words as cargo's, so that deploy/test counts both alike.
     verdict = "FAILED" if report.failed else "ok"
     print(f"\ntest result: {verdict}. {report.passed} passed; {len(report.failed)} failed; 0 ignored; "

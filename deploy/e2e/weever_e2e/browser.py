@@ -9,8 +9,8 @@ import re
 from .encoder import Ffmpeg
 from .media_scenarios import wait_listed
 from .path import Path, own_address
-from .scenario import scenario
-from .server import ROOT
+from .scenario import scenario, with_server
+from .server import ROOT, Server
 
 E2E = ROOT / "deploy" / "e2e"
 WATCH_SECONDS = 80
@@ -52,6 +52,19 @@ async def suite_names(words):
     return [name for name in names if not words or any(word in name for word in words)]
 
 
+def alone(name, io):
+    """Runs one of the site's tests again, on a server of its own."""
+    words = [name.removesuffix(f" [{io}]")]
+
+    async def again(report):
+        async def after(report, server, io):
+            await suite(report, server, io, words)
+
+        await with_server(report, Server(f"weever-{io}-site-again", io), f"server of {name}", [], after)
+
+    return again
+
+
 async def suite(report, server, io, words):
     """Runs the site's tests; each of their lines becomes one of ours."""
     wanted = await suite_names(words)
@@ -63,7 +76,7 @@ async def suite(report, server, io, words):
     def finish_failure():
         nonlocal failing, details
         if failing is not None:
-            report.fail(failing[0], failing[1], "\n".join(details))
+            report.fail(failing[0], failing[1], "\n".join(details), again=alone(failing[0], io))
         failing, details = None, []
 
     try:

@@ -13,7 +13,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtpPacket
 
 from .pattern import variant_of
-from .peers import Peer, until
+from .peers import CONNECT_SECONDS, Peer, until
 
 CHANNEL_SECONDS = 15
 
@@ -144,7 +144,7 @@ class Multistream(Peer):
         for frame in decoder.add(packet):
             self.pictures.setdefault(line.publisher, []).append(variant_of(frame))
 
-    async def sees(self, publisher, variant, frames=10):
+    async def sees(self, publisher, variant, frames=10, seconds=CONNECT_SECONDS):
         """Until so many further decoded frames of this publisher show this picture."""
         begin = len(self.pictures.get(publisher, []))
 
@@ -153,7 +153,7 @@ class Multistream(Peer):
             return len(recent) == frames and all(seen == variant for seen in recent)
 
         await until(in_a_row, lambda: f"{self.path} should see picture {variant} of {publisher}, saw "
-                    f"{self.pictures.get(publisher, [])[begin:][-frames:]}; {self.tap.packets()} RTP packets")
+                    f"{self.pictures.get(publisher, [])[begin:][-frames:]}; {self.tap.packets()} RTP packets", seconds)
 
     async def hears_packets(self, publisher, packets=20):
         """Until so many further RTP packets of this publisher's audio came."""

@@ -1,4 +1,4 @@
-"""Plain HTTP to one port of 127.0.0.1: what is sent is what the test says, nothing added."""
+"""Plain HTTP to one port: what is sent is what the test says, nothing added."""
 
 import asyncio
 import http.client
@@ -35,12 +35,12 @@ class Answer:
         return f"{self.status} {self.headers} {self.text[:400]!r}"
 
 
-async def request(port, method, path, body=None, headers=None):
-    return await asyncio.to_thread(_request, port, method, path, body, headers or {})
+async def request(port, method, path, body=None, headers=None, host="127.0.0.1"):
+    return await asyncio.to_thread(_request, host, port, method, path, body, headers or {})
 
 
-def _request(port, method, path, body, headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+def _request(host, port, method, path, body, headers):
+    connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
     try:
         if isinstance(body, str):
             body = body.encode()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from .server import Server
 
 SECONDS = 90
+# If more fail, something is wrong, and isn't tried again.
+MANY = 3
 # Of the server's log, shown with a failure.
 LOG_LINES = 25
 IOS = ("uring", "syscalls")
@@ -38,9 +40,17 @@ def scenario(own=None, ios=IOS):
     return register
 
 
+@dataclass
+class Failure:
+    name: str
+    why: str
+    # `async def again(report)` runs it by itself; None for what has to hold the first time.
+    again: callable = None
+
+
 class Report:
     def __init__(self):
-        self.passed, self.failed = 0, []
+        self.passed, self.failed, self.unsteady = 0, [], []
 
     def line(self, verdict, name, seconds, text=""):
         print(f"{verdict:<5} {name:<58} {seconds:6.1f} s  {text}".rstrip(), flush=True)
@@ -49,8 +59,8 @@ class Report:
         self.passed += 1
         self.line("ok", name, seconds, text)
 
-    def fail(self, name, seconds, why, server=None):
-        self.failed.append((name, why.strip()))
+    def fail(self, name, seconds, why, server=None, again=None):
+        self.failed.append(Failure(name, why.strip(), again))
         self.line("FAIL", name, seconds)
         print("      " + why.strip().replace("\n", "\n      "), flush=True)
         if server is not None:
@@ -61,15 +71,34 @@ class Report:
 
 async def run_one(report, one, io, server):
     name, notes, begin = f"{one.name} [{io}]", [], time.monotonic()
+
+    async def again(report):
+        alone = Server(f"weever-{io}-{one.name}-again", io, *(one.own or ()))
+        await with_server(report, alone, f"server of {one.name} [{io}]", [one])
+
     try:
         await asyncio.wait_for(one.run(server, notes.append), SECONDS)
         report.ok(name, time.monotonic() - begin, "; ".join(notes))
     except asyncio.TimeoutError:
-        report.fail(name, time.monotonic() - begin, f"not done after {SECONDS} s", server)
+        report.fail(name, time.monotonic() - begin, f"not done after {SECONDS} s", server, again)
     except Exception as error:  # Whatever went wrong is this scenario's failure, not the runner's.
         where = traceback.format_exc(limit=-3) if not isinstance(error, AssertionError) or not str(error) else ""
         place = traceback.extract_tb(error.__traceback__)[-1]
-        report.fail(name, time.monotonic() - begin, f"{error} ({place.filename}:{place.lineno})\n{where}", server)
+        report.fail(name, time.monotonic() - begin, f"{error} ({place.filename}:{place.lineno})\n{where}", server, again)
+
+
+async def once_more(report):
+    """Runs what failed a second time, each on a server of its own: real clients on a shared machine stumble now and then over
+    what has nothing to do with the server. What passes then is told as unsteady, and what doesn't stays failed."""
+    if not report.failed or len(report.failed) > MANY or any(failure.again is None for failure in report.failed):
+        return
+    print(f"\n{len(report.failed)} failed; once more, each by itself", flush=True)
+    first, report.failed = report.failed, []
+    for failure in first:
+        failures = len(report.failed)
+        await failure.again(report)
+        if len(report.failed) == failures:
+            report.unsteady.append(failure)
 
 
 async def run_io(report, chosen, io, after=None):

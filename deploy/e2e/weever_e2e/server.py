@@ -61,6 +61,8 @@ class Server:
         # Where its log goes instead of to the file (a descriptor), and what else it finds in its environment.
         self.stderr = None
         self.environment = {}
+        # Where it listens, also privately; the network namespace that it runs in, None for the tests' own.
+        self.host, self.namespace = "127.0.0.1", None
         self.log_path = OUTPUT / f"{name}.log"
 
     async def __aenter__(self):
@@ -76,9 +78,10 @@ class Server:
         self.socket_dir = tempfile.mkdtemp(prefix="weever-e2e-")
         self.control_socket = f"{self.socket_dir}/control.sock"
         command = [
-            str(program()), "--host", "127.0.0.1", "--port", str(self.port),
-            "--private-port", str(self.private_port),
-            "--udp-port", str(self.udp_port), "--udp-host", "127.0.0.1",
+            *(["ip", "netns", "exec", self.namespace] if self.namespace else []),
+            str(program()), "--host", self.host, "--port", str(self.port),
+            *(["--private-host", self.host] if self.namespace else []), "--private-port", str(self.private_port),
+            "--udp-port", str(self.udp_port), "--udp-host", self.host,
             "--control-socket", self.control_socket, "--io", self.io, *self.flags,
         ]
         environment = dict(os.environ, RUST_LOG=os.environ.get("RUST_LOG", "info"), NO_COLOR="1", **self.environment)
@@ -169,10 +172,10 @@ class Server:
         return self.log_path.read_text(errors="replace")
 
     async def public(self, method, path, body=None, headers=None):
-        return await plain_http.request(self.port, method, path, body, headers)
+        return await plain_http.request(self.port, method, path, body, headers, self.host)
 
     async def private(self, method, path, body=None, headers=None):
-        return await plain_http.request(self.private_port, method, path, body, headers)
+        return await plain_http.request(self.private_port, method, path, body, headers, self.host)
 
     async def listed(self, role, room):
         answer = await self.private("GET", f"/list/{role}/{room}")

@@ -263,6 +263,7 @@ pub(crate) fn from_shard() -> Vec<Seed> {
         }],
         max_sessions: 10_000,
         draining: false,
+        relay: false,
     };
     let snapshot = SessionSnapshot {
         spec: spec(),
