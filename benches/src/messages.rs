@@ -119,5 +119,6 @@ pub fn stats() -> FromShard {
         workers: vec![worker(0), worker(1)],
         tracks: (0..200).map(track).collect(),
         resident_memory: 1 << 28,
+        relay: None,
     }
 }

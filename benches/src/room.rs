@@ -91,6 +91,7 @@ impl Room {
                 identity: identity.clone(),
                 max_sessions: 10_000,
                 egress_window_max: Duration::from_millis(5),
+                relay: false,
             },
             now,
         );
@@ -190,6 +191,7 @@ impl Room {
                 identity: self.identity.clone(),
                 max_sessions: 1,
                 egress_window_max: Duration::ZERO,
+                relay: false,
             };
             let mut sibling = Worker::new(config, self.now);
             let number = 1_000_000 + u32::from(id);

@@ -286,7 +286,6 @@ pub const SETTINGS: &[Setting] = &[
         "How long a drain (/preStop, SIGTERM) waits for the last session to leave.",
     ),
     clusters("redis"),
-    clusters("nats"),
     setting(
         PROCESS,
         "log",
@@ -473,10 +472,8 @@ impl Config {
         let key: Option<PathBuf> = take.optional("key-file");
         take.needs("cert-file", "key-file");
         take.needs("key-file", "cert-file");
-        for cluster in ["redis", "nats"] {
-            if take.given(cluster) {
-                take.reject(cluster, NO_CLUSTERS);
-            }
+        if take.given("redis") {
+            take.reject("redis", NO_CLUSTERS);
         }
         Self {
             host: take.parse("host"),
@@ -677,7 +674,6 @@ mod tests {
             "--port=99999",
             "--cert-file=a.pem",
             "--redis=redis://:hunter2@localhost",
-            "--nats=nats://localhost",
             "--max-connections=0",
             "--drain-timeout=99999999999999999",
             "--log=weever=loud",

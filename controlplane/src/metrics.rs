@@ -7,6 +7,7 @@ mod family;
 mod node;
 mod process;
 mod published;
+mod relay;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
-use weever_proto::{Role, TrackStats, WorkerStats};
+use weever_proto::{RelayStats, Role, TrackStats, WorkerStats};
 
 use self::family::Family;
 use self::published::Published;
@@ -59,6 +60,7 @@ struct ShardReport {
     published: Published,
     /// Bytes; 0 when it is not known.
     resident_memory: u64,
+    relay: Option<Box<RelayStats>>,
 }
 
 /// A request as it is counted.
@@ -194,6 +196,7 @@ impl Metrics {
         families.extend(node::families(&self.pod, census));
         if let Ok(shards) = self.shards.lock() {
             families.extend(workers::families(&shards));
+            families.extend(relay::families(&shards));
         }
         families.sort_by(|one, other| one.name().cmp(other.name()));
         // It fails for families without series, and of those there are none.
@@ -280,19 +283,21 @@ impl Metrics {
         self.shard_disconnects.with_label_values(&[reason]).inc();
     }
 
-    /// What a data plane says of its workers, tracks and memory (bytes; 0 when it is not known).
+    /// What a data plane says of its workers, tracks, memory (bytes; 0 when it is not known) and relay.
     pub fn set_workers(
         &self,
         shard: &str,
         workers: Vec<WorkerStats>,
         tracks: &[TrackStats],
         resident_memory: u64,
+        relay: Option<Box<RelayStats>>,
     ) {
         if let Ok(mut shards) = self.shards.lock() {
             let report = shards.entry(shard.to_owned()).or_default();
             report.workers = workers;
             report.published.take(tracks);
             report.resident_memory = resident_memory;
+            report.relay = relay;
         }
     }
 

@@ -327,12 +327,14 @@ impl Connection {
                 workers,
                 tracks,
                 resident_memory,
+                relay,
             } => {
                 let permille = workers
                     .iter()
                     .map(|stats| (stats.worker, stats.load_permille))
                     .collect();
-                self.metrics.set_workers(name, workers, &tracks, resident_memory);
+                self.metrics
+                    .set_workers(name, workers, &tracks, resident_memory, relay);
                 Action::Loads {
                     shard,
                     permille,

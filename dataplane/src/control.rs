@@ -23,6 +23,7 @@ use crate::{
     Ask, RunError,
     link::{AFRESH, Connection, LinkError, PATIENCE, Redial, dial},
     mailbox::{Mailbox, Order, Report, Reports},
+    relay::RelayHandle,
     sessions::{Sessions, Verdict},
     worker::WorkerError,
 };
@@ -45,6 +46,7 @@ pub(crate) struct Control {
     pub(crate) socket: PathBuf,
     pub(crate) hello: Hello,
     pub(crate) mailboxes: Arc<[Mailbox]>,
+    pub(crate) relay: Option<RelayHandle>,
     pub(crate) reports: Arc<Reports>,
     pub(crate) lives: mpsc::UnboundedReceiver<(WorkerId, Result<Option<Io>, WorkerError>)>,
     /// Threads that have not ended.
@@ -290,10 +292,12 @@ impl Control {
                 }
                 Ok(())
             }
-            Report::Stats(worker, tracks) => match (self.stats.take(*worker, tracks), link) {
-                (Some(stats), Link::Up(connection, Phase::Live)) => connection.say(stats),
-                _ => Ok(()),
-            },
+            Report::Stats(worker, tracks) => {
+                match (self.stats.take(*worker, tracks, self.relay.as_ref()), link) {
+                    (Some(stats), Link::Up(connection, Phase::Live)) => connection.say(stats),
+                    _ => Ok(()),
+                }
+            }
             Report::Snapshot(sessions) => {
                 let Link::Up(connection, phase) = link else {
                     return Ok(());
@@ -390,6 +394,9 @@ impl Control {
             while self.running > 0 && self.lives.recv().await.is_some() {
                 self.running -= 1;
             }
+            if let Some(relay) = &mut self.relay {
+                relay.end().await;
+            }
             Ok::<(), RunError>(())
         };
         if !matches!(timeout(GOODBYE, stopped).await, Ok(Ok(()))) {
@@ -475,7 +482,12 @@ impl Stats {
     }
 
     /// The whole, once the last one has reported.
-    fn take(&mut self, worker: WorkerStats, tracks: Vec<TrackStats>) -> Option<FromShard> {
+    fn take(
+        &mut self,
+        worker: WorkerStats,
+        tracks: Vec<TrackStats>,
+        relay: Option<&RelayHandle>,
+    ) -> Option<FromShard> {
         let complete = self.awaited.remove(&worker.worker) && self.awaited.is_empty();
         self.latest.insert(worker.worker, (worker, tracks));
         complete.then(|| FromShard::Stats {
@@ -488,6 +500,7 @@ impl Stats {
                 .take(MAX_TRACK_STATS)
                 .collect(),
             resident_memory: resident_memory().unwrap_or(0),
+            relay: relay.map(|relay| Box::new(relay.stats())),
         })
     }
 }

@@ -10,6 +10,7 @@ mod control;
 mod link;
 mod mailbox;
 mod program;
+mod relay;
 mod sessions;
 mod settings;
 mod start;
@@ -17,6 +18,7 @@ mod worker;
 
 pub use ask::Ask;
 pub use program::{check, main};
+pub use relay::settings::{Login, RelaySettings};
 pub use settings::{Invocation, PROGRAM, SETTINGS, Settings};
 pub use start::{RunError, serve};
 pub use worker::WorkerError;

@@ -13,7 +13,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::codec::{FramedRead, FramedWrite};
-use weever_proto::{Event, FrameError, FromShard, Hello, Packets, ShardCodec, ToShard, VERSION, Version};
+use weever_proto::{
+    Event, FrameError, FromShard, Hello, Packets, RELAY, SessionSnapshot, ShardCodec, ToShard, VERSION,
+    Version,
+};
 
 /// First and longest pause between two attempts; each is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -29,6 +32,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 const FRAMES: usize = 65_536;
 /// With so many frames waiting, headers of watched packets don't add to them: 4 MiB at most.
 const HEADERS_UNTIL: usize = 64;
+/// The minor version that knows routes to the relay.
+const KNOWS_RELAY: u32 = 3;
 /// Frames that are put into one write.
 const BATCH: usize = 256;
 
@@ -87,6 +92,12 @@ impl Connection {
         if !self.version.knows(frame.since()) {
             return Ok(());
         }
+        let frame = match frame {
+            FromShard::Session(session) if !self.version.knows(KNOWS_RELAY) => {
+                FromShard::Session(without_relay(session))
+            }
+            frame => frame,
+        };
         self.frames.try_send(frame).map_err(|_| LinkError::Unread)
     }
 
@@ -107,6 +118,12 @@ impl Connection {
         // Whether it was written in time changes nothing any more.
         let _ = timeout(patience, writer).await;
     }
+}
+
+/// A control plane that doesn't know the relay could not read these routes, and with one of them not the session.
+fn without_relay(mut session: Box<SessionSnapshot>) -> Box<SessionSnapshot> {
+    session.routes.retain(|route| route.track_worker != RELAY);
+    session
 }
 
 /// When to dial again after a connection was lost: at once, but later and later while none lasts. A control plane that

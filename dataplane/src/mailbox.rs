@@ -5,6 +5,8 @@
 //! | orders to a worker | [`ORDERS`] | the sender, the control thread, waits; media doesn't |
 //! | media handed over to a worker | [`MEDIA`] | the newest is dropped and counted |
 //! | requests handed over to a worker | [`REQUESTS`] | fatal: that worker has stopped working |
+//! | media handed over to the relay | [`MEDIA`] | the newest is dropped and counted |
+//! | requests handed over to the relay | [`RELAY_REQUESTS`] | dropped, counted and told: local media never waits for a relay |
 //! | reports of all workers | [`REPORTS`] | the report is dropped, and the control link starts over with a snapshot |
 //! | headers of watched packets among them | [`HEADERS_UNTIL`] | they are left out and counted |
 
@@ -24,6 +26,8 @@ const ORDERS: usize = 4096;
 const MEDIA: usize = 8192;
 /// Requests are made once a track, keyframes twice a second.
 const REQUESTS: usize = 8192;
+/// As many as all workers may have for a worker each, several times over.
+const RELAY_REQUESTS: usize = 65_536;
 /// Events of a room of thousands that comes up at once.
 const REPORTS: usize = 16384;
 
@@ -104,6 +108,81 @@ impl Mailbox {
 
     pub(crate) fn media_dropped(&self) -> u64 {
         self.media_dropped.load(Ordering::Relaxed)
+    }
+
+    /// Returns at once when something was put in since the last call.
+    pub(crate) async fn filled(&self) {
+        self.wake.notified().await;
+    }
+}
+
+/// All workers' way to the relay.
+#[derive(Debug)]
+pub(crate) struct RelayMailbox {
+    media: ArrayQueue<Handover>,
+    media_dropped: AtomicU64,
+    requests: ArrayQueue<Handover>,
+    requests_dropped: AtomicU64,
+    /// Nobody reads it any more.
+    closed: AtomicBool,
+    wake: Notify,
+}
+
+impl RelayMailbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            media: ArrayQueue::new(MEDIA),
+            media_dropped: AtomicU64::new(0),
+            requests: ArrayQueue::new(RELAY_REQUESTS),
+            requests_dropped: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            wake: Notify::new(),
+        }
+    }
+
+    pub(crate) fn hand_over(&self, handover: Handover) {
+        if self.is_closed() {
+            return;
+        }
+        let (queue, dropped) = match handover.is_media() {
+            true => (&self.media, &self.media_dropped),
+            false => (&self.requests, &self.requests_dropped),
+        };
+        if queue.push(handover).is_err() {
+            dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn next(&self) -> Option<Handover> {
+        self.requests.pop().or_else(|| self.media.pop())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.media.is_empty()
+    }
+
+    pub(crate) fn media_dropped(&self) -> u64 {
+        self.media_dropped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn requests_dropped(&self) -> u64 {
+        self.requests_dropped.load(Ordering::Relaxed)
+    }
+
+    /// As if something were put in.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// The relay is to end, or has ended.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Returns at once when something was put in since the last call.

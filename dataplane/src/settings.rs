@@ -7,6 +7,8 @@ use weever_proto::limits::{MAX_NAME, MAX_WORKERS};
 use weever_settings::{LOG_FORMAT, LogFormat, Program, Setting, Take};
 use weever_uring::IoChoice;
 
+use crate::relay::settings::{self as relay, RelaySettings};
+
 /// All settings of a data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -30,6 +32,8 @@ pub struct Settings {
     pub egress_window_max: Duration,
     /// How long SIGTERM waits for the last session to leave.
     pub drain_timeout: Duration,
+    /// Media to and from other data planes, if there is to be any.
+    pub relay: Option<RelaySettings>,
 }
 
 /// A program's settings and what else its command line says.
@@ -43,7 +47,7 @@ pub struct Invocation {
     pub log_format: LogFormat,
 }
 
-const fn setting(
+pub(crate) const fn setting(
     group: &'static str,
     name: &'static str,
     value: &'static str,
@@ -149,6 +153,13 @@ pub const SETTINGS: &[Setting] = &[
         "What is logged, in the syntax of RUST_LOG.",
     ),
     LOG_FORMAT,
+    relay::SETTINGS[0],
+    relay::SETTINGS[1],
+    relay::SETTINGS[2],
+    relay::SETTINGS[3],
+    relay::SETTINGS[4],
+    relay::SETTINGS[5],
+    relay::SETTINGS[6],
 ];
 
 /// The program, as its help shows it.
@@ -216,6 +227,7 @@ impl Settings {
                 Ok(seconds @ 0..=MAX_DRAIN_SECONDS) => Ok(Duration::from_secs(seconds)),
                 _ => Err(format!("0 to {MAX_DRAIN_SECONDS} seconds")),
             }),
+            relay: RelaySettings::take(take),
         };
         if settings.udp_host.iter().any(IpAddr::is_unspecified) {
             take.reject(

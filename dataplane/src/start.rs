@@ -15,11 +15,12 @@ use weever_proto::{
 use weever_uring::{BindError, BoundSockets};
 
 use crate::{
-    Ask, Settings, WorkerError,
+    Ask, RelaySettings, Settings, WorkerError,
     addresses::{candidates, local_addresses},
     control::{Control, Stats, Texts},
     link::Redial,
     mailbox::{Mailbox, Reports},
+    relay::RelayHandle,
     sessions::Sessions,
     worker::{self, Start},
 };
@@ -50,6 +51,8 @@ pub enum RunError {
     Random(getrandom::Error),
     #[error("starting the thread of worker {worker}: {source}")]
     Thread { worker: u16, source: io::Error },
+    #[error("starting the thread of the relay: {0}")]
+    Relay(io::Error),
     #[error("worker {worker} died: {source}")]
     Worker { worker: WorkerId, source: WorkerError },
     #[error("worker {worker} has stopped working: its queue stayed full")]
@@ -70,6 +73,10 @@ pub async fn serve(settings: &Settings, asked: mpsc::Receiver<Ask>) -> Result<()
     let hello = hello(settings, &sockets, &identity)?;
     let mailboxes: Arc<[Mailbox]> = (0..count).map(|_| Mailbox::new()).collect();
     let reports = Arc::new(Reports::new());
+    let start_relay =
+        |relay: &RelaySettings| RelayHandle::start(relay.clone(), &settings.name, Arc::clone(&mailboxes));
+    let relay = settings.relay.as_ref().map(start_relay);
+    let relay = relay.transpose().map_err(RunError::Relay)?;
     let (lives, mut ends) = mpsc::unbounded_channel();
     for (worker, sockets) in hello.workers.iter().zip(sockets) {
         let start = Start {
@@ -78,6 +85,7 @@ pub async fn serve(settings: &Settings, asked: mpsc::Receiver<Ask>) -> Result<()
                 identity: Arc::clone(&identity),
                 max_sessions: settings.max_sessions as usize,
                 egress_window_max: settings.egress_window_max,
+                relay: settings.relay.is_some(),
             },
             sockets,
             io: settings.io,
@@ -87,6 +95,7 @@ pub async fn serve(settings: &Settings, asked: mpsc::Receiver<Ask>) -> Result<()
                 .copied()
                 .filter(|_| count <= cpus.len()),
             mailboxes: Arc::clone(&mailboxes),
+            relay: relay.as_ref().map(|relay| Arc::clone(&relay.mailbox)),
             reports: Arc::clone(&reports),
         };
         let number = worker.id.0;
@@ -116,6 +125,7 @@ pub async fn serve(settings: &Settings, asked: mpsc::Receiver<Ask>) -> Result<()
         socket: settings.control_socket.clone(),
         hello,
         mailboxes,
+        relay,
         reports,
         lives: ends,
         running: count,
@@ -144,7 +154,7 @@ fn hello(settings: &Settings, sockets: &[BoundSockets], identity: &Identity) -> 
         workers: workers.collect(),
         max_sessions: settings.max_sessions,
         draining: false,
-        relay: false,
+        relay: settings.relay.is_some(),
     })
 }
 
@@ -221,6 +231,7 @@ mod tests {
             max_sessions: 10,
             egress_window_max: std::time::Duration::from_millis(5),
             drain_timeout: std::time::Duration::from_secs(60),
+            relay: None,
         }
     }
 

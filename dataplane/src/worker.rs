@@ -13,12 +13,12 @@ use std::{
 
 use tokio::{io::unix::AsyncFd, sync::mpsc, time::Sleep};
 use weever_core::{Egress, Path, Worker, WorkerConfig};
-use weever_proto::{Event, WorkerId, limits::MAX_DROP_REASONS};
+use weever_proto::{Event, RELAY, WorkerId, limits::MAX_DROP_REASONS};
 use weever_uring::{
     AnyOutbound, BoundSockets, Inbound, Io, IoChoice, MediaSocket, OpenError, Outbound, SocketIndex,
 };
 
-use crate::mailbox::{Mailbox, Order, Report, Reports};
+use crate::mailbox::{Mailbox, Order, RelayMailbox, Report, Reports};
 
 /// What one turn of the loop takes on at most before the others get their turn.
 const DATAGRAMS_A_TURN: usize = 256;
@@ -37,6 +37,8 @@ pub(crate) struct Start {
     pub(crate) cpu: Option<usize>,
     /// Of all workers, this one included, by number.
     pub(crate) mailboxes: Arc<[Mailbox]>,
+    /// If there is a relay.
+    pub(crate) relay: Option<Arc<RelayMailbox>>,
     pub(crate) reports: Arc<Reports>,
 }
 
@@ -78,6 +80,7 @@ fn run(start: Start, lives: &Lives) -> Result<(), WorkerError> {
         io,
         cpu,
         mailboxes,
+        relay,
         reports,
     } = start;
     let id = config.id;
@@ -95,6 +98,7 @@ fn run(start: Start, lives: &Lives) -> Result<(), WorkerError> {
         worker,
         media,
         mailboxes,
+        relay,
         reports,
     };
     let _ = lives.send((id, Ok(Some(backend))));
@@ -156,6 +160,7 @@ struct Turn {
     worker: Worker,
     media: MediaSocket,
     mailboxes: Arc<[Mailbox]>,
+    relay: Option<Arc<RelayMailbox>>,
     reports: Arc<Reports>,
 }
 
@@ -196,6 +201,7 @@ impl Turn {
             worker,
             media,
             mailboxes,
+            relay,
             reports,
             id,
         } = self;
@@ -215,7 +221,9 @@ impl Turn {
             reports.report(*id, Report::Event(dated(event, now)));
         }
         while let Some((to, handover)) = worker.poll_handover() {
-            if let Some(mailbox) = mailboxes.get(usize::from(to.0)) {
+            if let (RELAY, Some(relay)) = (to, &*relay) {
+                relay.hand_over(handover);
+            } else if let Some(mailbox) = mailboxes.get(usize::from(to.0)) {
                 mailbox.hand_over(handover)?;
             }
         }

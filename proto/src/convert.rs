@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::{
     ChannelLabel, CloseReason, Codec, Command, DtlsRole, Event, Extension, ExtensionKind, Fingerprint,
     FromShard, Hello, IceCredentials, Invalid, JoinStage, Kind, PayloadMap, PayloadType, RELAY, Receive,
-    Refusal, Role, RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec, ToShard, TrackId, TrackStats,
-    Version, WatchEnd, WorkerHello, WorkerId, WorkerStats, limits, wire,
+    Refusal, RelayStats, Role, RouteId, RouteSpec, SessionId, SessionSnapshot, SessionSpec, ToShard, TrackId,
+    TrackStats, Version, WatchEnd, WorkerHello, WorkerId, WorkerStats, limits, wire,
 };
 
 type Result<T> = std::result::Result<T, Invalid>;
@@ -784,11 +784,7 @@ impl From<WorkerStats> for wire::WorkerStats {
             egress_window_us: w.egress_window_us,
             delays: w.delays,
             delay_sum_us: w.delay_sum_us,
-            drops: w
-                .drops
-                .into_iter()
-                .map(|(reason, count)| wire::Drop { reason, count })
-                .collect(),
+            drops: from_drops(w.drops),
             io: w.io,
         }
     }
@@ -818,12 +814,74 @@ impl TryFrom<wire::WorkerStats> for WorkerStats {
             egress_window_us: w.egress_window_us,
             delays: w.delays,
             delay_sum_us: w.delay_sum_us,
-            drops: each(w.drops, |d| {
-                Ok((text("drop.reason", d.reason, 1, limits::MAX_NAME)?, d.count))
-            })?,
+            drops: into_drops(w.drops)?,
             io: text("worker_stats.io", w.io, 0, limits::MAX_NAME)?,
         })
     }
+}
+
+impl From<RelayStats> for wire::RelayStats {
+    fn from(r: RelayStats) -> Self {
+        Self {
+            connected: r.connected,
+            connects: r.connects,
+            tracks_offered: r.tracks_offered,
+            tracks_out: r.tracks_out,
+            tracks_in: r.tracks_in,
+            messages_in: r.messages_in,
+            bytes_in: r.bytes_in,
+            packets_in: r.packets_in,
+            messages_out: r.messages_out,
+            bytes_out: r.bytes_out,
+            packets_out: r.packets_out,
+            lost: r.lost,
+            keyframe_requests: r.keyframe_requests,
+            cpu_ns: r.cpu_ns,
+            delays: r.delays,
+            delay_sum_us: r.delay_sum_us,
+            clock_behind: r.clock_behind,
+            drops: from_drops(r.drops),
+        }
+    }
+}
+
+impl TryFrom<wire::RelayStats> for RelayStats {
+    type Error = Invalid;
+    fn try_from(r: wire::RelayStats) -> Result<Self> {
+        count("relay_stats.delays", &r.delays, limits::MAX_DELAY_BUCKETS)?;
+        count("relay_stats.drops", &r.drops, limits::MAX_DROP_REASONS)?;
+        Ok(Self {
+            connected: r.connected,
+            connects: r.connects,
+            tracks_offered: r.tracks_offered,
+            tracks_out: r.tracks_out,
+            tracks_in: r.tracks_in,
+            messages_in: r.messages_in,
+            bytes_in: r.bytes_in,
+            packets_in: r.packets_in,
+            messages_out: r.messages_out,
+            bytes_out: r.bytes_out,
+            packets_out: r.packets_out,
+            lost: r.lost,
+            keyframe_requests: r.keyframe_requests,
+            cpu_ns: r.cpu_ns,
+            delays: r.delays,
+            delay_sum_us: r.delay_sum_us,
+            clock_behind: r.clock_behind,
+            drops: into_drops(r.drops)?,
+        })
+    }
+}
+
+fn from_drops(drops: Vec<(String, u64)>) -> Vec<wire::Drop> {
+    let drop = |(reason, count)| wire::Drop { reason, count };
+    drops.into_iter().map(drop).collect()
+}
+
+fn into_drops(drops: Vec<wire::Drop>) -> Result<Vec<(String, u64)>> {
+    each(drops, |d| {
+        Ok((text("drop.reason", d.reason, 1, limits::MAX_NAME)?, d.count))
+    })
 }
 
 impl From<TrackStats> for wire::TrackStats {
@@ -862,10 +920,12 @@ impl From<FromShard> for wire::FromShard {
                 workers,
                 tracks,
                 resident_memory,
+                relay,
             } => Body::Stats(wire::Stats {
                 workers: workers.into_iter().map(Into::into).collect(),
                 tracks: tracks.into_iter().map(Into::into).collect(),
                 resident_memory,
+                relay: relay.map(|relay| (*relay).into()),
             }),
             FromShard::Session(snapshot) => Body::Session((*snapshot).into()),
             FromShard::SnapshotEnd(sessions) => Body::SnapshotEnd(wire::SnapshotEnd { sessions }),
@@ -890,6 +950,10 @@ impl FromShard {
                     workers: each(stats.workers, TryInto::try_into)?,
                     tracks: stats.tracks.into_iter().map(Into::into).collect(),
                     resident_memory: stats.resident_memory,
+                    relay: stats
+                        .relay
+                        .map(|relay| relay.try_into().map(Box::new))
+                        .transpose()?,
                 }
             }
             Body::Session(snapshot) => Self::Session(Box::new(snapshot.try_into()?)),

@@ -219,6 +219,41 @@ pub struct WorkerStats {
     pub io: String,
 }
 
+/// Counters of a data plane's relay, absolute since it started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct RelayStats {
+    /// Whether the bus is there now, and how often it came.
+    pub connected: bool,
+    pub connects: u64,
+    /// Tracks received here that others may follow, and that others do follow.
+    pub tracks_offered: u32,
+    pub tracks_out: u32,
+    /// Tracks of others that are followed here.
+    pub tracks_in: u32,
+    pub messages_in: u64,
+    pub bytes_in: u64,
+    pub packets_in: u64,
+    pub messages_out: u64,
+    pub bytes_out: u64,
+    pub packets_out: u64,
+    /// Messages that were sent to us and never came.
+    pub lost: u64,
+    /// Asked of other data planes.
+    pub keyframe_requests: u64,
+    /// CPU time of the relay's thread.
+    pub cpu_ns: u64,
+    /// Bursts by the delay from the arrival of their first packet there to their arrival here, as in
+    /// [`WorkerStats::delays`]; as good as the two clocks.
+    pub delays: Vec<u64>,
+    /// Of all of them, microseconds.
+    pub delay_sum_us: u64,
+    /// Bursts that came before they were sent: so far are the clocks apart. They count as no delay.
+    pub clock_behind: u64,
+    /// Messages dropped, by reason.
+    pub drops: Vec<(String, u64)>,
+}
+
 /// Counters of one track, absolute since it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -248,6 +283,8 @@ pub enum FromShard {
         tracks: Vec<TrackStats>,
         /// Memory of the whole data plane, bytes; 0 when it is not known.
         resident_memory: u64,
+        /// Of its relay, if it has one. Since 1.3.
+        relay: Option<Box<RelayStats>>,
     },
     /// One session of the snapshot.
     Session(Box<SessionSnapshot>),

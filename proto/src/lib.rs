@@ -17,13 +17,14 @@ pub mod frame;
 mod ids;
 pub mod limits;
 mod packets;
+pub mod relay;
 mod session;
 mod shard;
 
 pub use command::{Command, ToShard};
 pub use event::{
-    CloseReason, DELAY_BUCKETS_US, Event, FromShard, JoinStage, Refusal, SessionSnapshot, TrackStats,
-    WorkerStats,
+    CloseReason, DELAY_BUCKETS_US, Event, FromShard, JoinStage, Refusal, RelayStats, SessionSnapshot,
+    TrackStats, WorkerStats,
 };
 pub use frame::{ControlCodec, FrameError, ShardCodec};
 pub use ids::{RELAY, RouteId, SessionId, TrackId, WorkerId};

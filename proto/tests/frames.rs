@@ -8,9 +8,9 @@ use tokio_util::codec::{Decoder, Encoder};
 use weever_proto::{
     ChannelLabel, CloseReason, Codec, Command, ControlCodec, DtlsRole, Event, Extension, ExtensionKind,
     Fingerprint, FrameError, FromShard, Hello, IceCredentials, JoinStage, Kind, PacketKind, PacketRecord,
-    Packets, PayloadMap, PayloadType, RELAY, Receive, Refusal, Role, RouteId, RouteSpec, RtpNote, SessionId,
-    SessionSnapshot, SessionSpec, ShardCodec, ToShard, TrackId, TrackStats, VERSION, Version, WatchEnd,
-    WorkerHello, WorkerId, WorkerStats, limits,
+    Packets, PayloadMap, PayloadType, RELAY, Receive, Refusal, RelayStats, Role, RouteId, RouteSpec, RtpNote,
+    SessionId, SessionSnapshot, SessionSpec, ShardCodec, ToShard, TrackId, TrackStats, VERSION, Version,
+    WatchEnd, WorkerHello, WorkerId, WorkerStats, limits,
 };
 
 fn hello() -> Hello {
@@ -304,6 +304,7 @@ fn from_shard() -> Vec<FromShard> {
             workers: vec![worker],
             tracks,
             resident_memory: 1 << 30,
+            relay: Some(Box::new(relay_stats())),
         },
         FromShard::Session(Box::new(snapshot)),
         FromShard::SnapshotEnd(1),
@@ -311,6 +312,29 @@ fn from_shard() -> Vec<FromShard> {
     ];
     all.extend(events.map(FromShard::Event));
     all
+}
+
+fn relay_stats() -> RelayStats {
+    RelayStats {
+        connected: true,
+        connects: 2,
+        tracks_offered: 3,
+        tracks_out: 4,
+        tracks_in: 5,
+        messages_in: 6,
+        bytes_in: 7,
+        packets_in: 8,
+        messages_out: 9,
+        bytes_out: 10,
+        packets_out: 11,
+        lost: 12,
+        keyframe_requests: 13,
+        cpu_ns: 14,
+        delays: vec![15; 12],
+        delay_sum_us: 16,
+        clock_behind: 17,
+        drops: vec![("forged".into(), 18)],
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -61,7 +61,18 @@ fn workers_are_shown_until_they_are_gone() {
         lost: 10,
         viewers: 12,
     };
-    metrics.set_workers("one", vec![worker()], &[track], 64 << 20);
+    let relay = weever_proto::RelayStats {
+        connected: true,
+        packets_out: 77,
+        cpu_ns: 1_500_000_000,
+        delays: vec![1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        delay_sum_us: 900_000,
+        drops: vec![("congested".into(), 3), ("forged".into(), 0)],
+        ..Default::default()
+    };
+    let relay = Some(Box::new(relay));
+    metrics.set_workers("one", vec![worker()], &[track], 64 << 20, relay);
+    metrics.set_workers("two", Vec::new(), &[], 0, None);
     let labels = "{shard=\"one\",worker=\"3\",io=\"uring\"";
     let text = metrics.render(&Census::default());
     let has = |line: String| has(&text, &line);
@@ -87,6 +98,17 @@ fn workers_are_shown_until_they_are_gone() {
     has(format!("{dropped}{labels},reason=\"unknown-address\"}} 4"));
     has(format!("{dropped}{labels},reason=\"not-ours\"}} 0"));
     has("# HELP weever_sent_packets_total Media packets sent.".into());
+    has("weever_relay_connected{shard=\"one\"} 1".into());
+    has("weever_relay_sent_packets_total{shard=\"one\"} 77".into());
+    has("weever_relay_cpu_seconds_total{shard=\"one\"} 1.5".into());
+    has("weever_relay_dropped_messages_total{shard=\"one\",reason=\"congested\"} 3".into());
+    has("weever_relay_dropped_messages_total{shard=\"one\",reason=\"forged\"} 0".into());
+    has("weever_relay_delay_seconds_bucket{shard=\"one\",le=\"0.00025\"} 3".into());
+    has("weever_relay_delay_seconds_sum{shard=\"one\"} 0.9".into());
+    assert!(
+        !text.contains("weever_relay_connected{shard=\"two\"}"),
+        "a data plane without a relay"
+    );
 
     metrics.forget_workers("one");
     let text = metrics.render(&Census::default());

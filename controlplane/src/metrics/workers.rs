@@ -185,6 +185,6 @@ fn add_delays(family: &mut Family, [shard, worker, _]: Labels<'_>, stats: &Worke
 
 /// Prometheus has no other numbers. Exact up to 2^53: bytes of years.
 #[allow(clippy::cast_precision_loss)]
-fn number(count: u64) -> f64 {
+pub(super) fn number(count: u64) -> f64 {
     count as f64
 }

@@ -292,6 +292,7 @@ async fn workers_that_are_not_there_get_no_session() {
         workers: vec![lie(0, u32::MAX), lie(9, 0), lie(9, 0)],
         tracks: vec![],
         resident_memory: u64::MAX,
+        relay: None,
     };
     frames.send(stats).await.unwrap();
     let deadline = std::time::Instant::now() + PATIENCE;

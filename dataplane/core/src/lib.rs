@@ -32,6 +32,7 @@ mod packet;
 #[doc(hidden)]
 pub mod probe;
 mod receive;
+pub mod relay;
 mod session;
 mod srtp;
 mod tap;

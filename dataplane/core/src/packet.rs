@@ -114,6 +114,30 @@ impl Extensions {
         }
     }
 
+    /// All of them as they travel: the kind's number, length, bytes, one after the other.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    /// From such bytes, which are well-formed. Kinds that are no media's don't get in.
+    pub(crate) fn relayed(bytes: &[u8]) -> Self {
+        const TRAVEL: [ExtensionKind; 5] = [
+            ExtensionKind::AudioLevel,
+            ExtensionKind::PlayoutDelay,
+            ExtensionKind::VideoOrientation,
+            ExtensionKind::DependencyDescriptor,
+            ExtensionKind::AbsCaptureTime,
+        ];
+        let known = Items(bytes).filter_map(|(number, data)| {
+            let kind = TRAVEL.into_iter().find(|kind| *kind as u8 == number)?;
+            Some((kind, data))
+        });
+        Self::collect(known)
+    }
+
     /// Bytes of all, two for each that say what it is.
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -124,16 +148,23 @@ impl Extensions {
 
     /// What is in it: the kind's number and the bytes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        let mut rest: &[u8] = match self {
-            Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Self::Shared(bytes) => bytes,
+        Items(self.bytes())
+    }
+}
+
+/// Extensions one by one.
+struct Items<'a>(&'a [u8]);
+
+impl<'a> Iterator for Items<'a> {
+    type Item = (u8, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let [kind, len, tail @ ..] = self.0 else {
+            return None;
         };
-        std::iter::from_fn(move || {
-            let [kind, len, tail @ ..] = rest else { return None };
-            let (data, next) = tail.split_at_checked(usize::from(*len))?;
-            rest = next;
-            Some((*kind, data))
-        })
+        let (data, rest) = tail.split_at_checked(usize::from(*len))?;
+        self.0 = rest;
+        Some((*kind, data))
     }
 }
 

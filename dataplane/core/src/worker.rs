@@ -48,6 +48,8 @@ pub struct WorkerConfig {
     pub max_sessions: usize,
     /// How long a packet may wait for others of its frame when the core is busy. On a calm one nothing waits.
     pub egress_window_max: Duration,
+    /// There is a relay: handovers to [`weever_proto::RELAY`] arrive.
+    pub relay: bool,
 }
 
 /// Sessions, tracks and routes of one core. Single-threaded; see the crate's documentation for the contract.

@@ -100,18 +100,19 @@ fn statistics_are_complete_or_not_sent() {
     };
     let mut stats = Stats::default();
     stats.expect([WorkerId(0), WorkerId(1)].into_iter());
-    assert_eq!(stats.take(of(1), Vec::new()), None);
+    assert_eq!(stats.take(of(1), Vec::new(), None), None);
     let Some(FromShard::Stats {
         workers,
         tracks,
         resident_memory,
-    }) = stats.take(of(0), Vec::new())
+        relay: None,
+    }) = stats.take(of(0), Vec::new(), None)
     else {
         panic!("both have reported");
     };
     assert_eq!((workers, tracks), (vec![of(0), of(1)], Vec::new()));
     assert!(resident_memory > 1 << 20, "{resident_memory} bytes");
-    assert_eq!(stats.take(of(0), Vec::new()), None, "nobody asked");
+    assert_eq!(stats.take(of(0), Vec::new(), None), None, "nobody asked");
 }
 
 /// A control thread whose workers are the test.
@@ -149,6 +150,7 @@ impl Stage {
             hello: hello(),
             socket,
             mailboxes: Arc::clone(&mailboxes),
+            relay: None,
             reports: Arc::clone(&reports),
             lives: ends,
             running: WORKERS.len(),

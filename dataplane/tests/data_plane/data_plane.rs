@@ -23,6 +23,7 @@ pub(crate) fn settings(control_socket: &Path) -> Settings {
         max_sessions: 1000,
         egress_window_max: Duration::from_millis(5),
         drain_timeout: Duration::from_secs(600),
+        relay: None,
     }
 }
 

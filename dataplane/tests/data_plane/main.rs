@@ -10,6 +10,7 @@ mod media;
 mod older;
 mod peer;
 mod played_control_plane;
+mod relay;
 mod stun_client;
 mod taps;
 

@@ -19,6 +19,7 @@ use weever_proto::{Hello, IceCredentials, Role, SessionSpec};
 use crate::{PATIENCE, played_control_plane::spec};
 
 pub(crate) const VP8: u8 = 96;
+pub(crate) const VP8_RTX: u8 = 97;
 const MID: &str = "v";
 
 pub(crate) struct Peer {
@@ -29,6 +30,11 @@ pub(crate) struct Peer {
     wake: Instant,
     pub(crate) connected: bool,
     channel: Option<ChannelId>,
+    /// Datagrams on the way to it get lost: one in so many; 0: none.
+    pub(crate) lossy: u32,
+    came: u32,
+    /// It was asked for one.
+    pub(crate) keyframe_wanted: bool,
     /// Number within the stream and payload of all that came.
     pub(crate) packets: Vec<(u64, Vec<u8>)>,
 }
@@ -84,6 +90,9 @@ impl Peer {
             wake: Instant::now(),
             connected: false,
             channel: None,
+            lossy: 0,
+            came: 0,
+            keyframe_wanted: false,
             packets: Vec::new(),
         }
     }
@@ -98,6 +107,13 @@ impl Peer {
         self.rtc
             .direct_api()
             .expect_stream_rx(ssrc.into(), None, Mid::from(MID), None);
+    }
+
+    /// As [`Peer::expect`], with retransmissions.
+    pub(crate) fn expect_with_rtx(&mut self, ssrc: u32, rtx_ssrc: u32) {
+        self.rtc
+            .direct_api()
+            .expect_stream_rx(ssrc.into(), Some(rtx_ssrc.into()), Mid::from(MID), None);
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -125,7 +141,12 @@ impl Peer {
         let mut buffer = [0; 2000];
         loop {
             match self.socket.recv_from(&mut buffer) {
-                Ok((len, from)) => self.take(from, &buffer[..len]),
+                Ok((len, from)) => {
+                    self.came += 1;
+                    if self.lossy == 0 || !self.came.is_multiple_of(self.lossy) {
+                        self.take(from, &buffer[..len]);
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => panic!("{error}"),
             }
@@ -157,6 +178,7 @@ impl Peer {
                 Output::Transmit(out) => _ = self.socket.send_to(&out.contents, out.destination).unwrap(),
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::ChannelOpen(id, _)) => self.channel = Some(id),
+                Output::Event(Event::KeyframeRequest(_)) => self.keyframe_wanted = true,
                 Output::Event(Event::RtpPacket(packet)) => {
                     self.packets.push((*packet.seq_no, packet.payload.to_vec()));
                 }

@@ -132,6 +132,11 @@ impl Talk {
         }
     }
 
+    pub(crate) async fn hang_up(&mut self) {
+        // The data plane may have been first.
+        let _ = self.framed.get_mut().shutdown().await;
+    }
+
     pub(crate) async fn is_closed(&mut self) {
         while self.next().await.is_some() {}
     }

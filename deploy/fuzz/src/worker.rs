@@ -156,6 +156,7 @@ fn run(data: &[u8]) -> Outbox {
             identity,
             max_sessions: MAX_SESSIONS,
             egress_window_max: Duration::from_millis(5),
+            relay: true,
         },
         now,
     );

@@ -52,9 +52,9 @@ impl FromStr for LogFormat {
     }
 }
 
-/// What libraries warn of for each peer that misbehaves: it is counted or of no use, and would flood the log. A filter that
-/// names them has its way.
-const OF_PEERS: &str = "h2=error";
+/// What libraries warn of for each peer that misbehaves: it is counted or of no use, and would flood the log; and each vain attempt
+/// to reach a NATS server, of which the relay itself says what matters. A filter that names them has its way.
+const OF_PEERS: &str = "h2=error,async_nats=off";
 
 /// Sends the process's log to standard error, as far as `filter` lets it (the syntax of `RUST_LOG`; what can't be read
 /// means `info`). Who logs neither waits nor fails, whatever standard error leads to; [`flush_log`](crate::flush_log) is for the

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use str0m::RtcConfig;
 use weever_proto::{
-    CloseReason, Command, Event, Extension, Receive, Refusal, Role, RouteId, RouteSpec, SessionId,
+    CloseReason, Command, Event, Extension, RELAY, Receive, Refusal, Role, RouteId, RouteSpec, SessionId,
     SessionSpec, WorkerId, limits,
 };
 
@@ -12,6 +12,7 @@ use super::Worker;
 use crate::demux::SessionKey;
 use crate::egress::Egress;
 use crate::forward::Route;
+use crate::handover::Body;
 use crate::receive::Receiver;
 use crate::session::{Media, Session, Viewer, ViewerRoute};
 use crate::track::{Origin, TrackKey};
@@ -182,9 +183,15 @@ impl Worker {
     /// The track of a publisher's m-line. Viewers may have been waiting for it.
     fn source_track(&mut self, receive: &Receive, publisher: SessionKey) -> TrackKey {
         let key = self.track_or_new(receive.track, receive.kind);
-        if let Some(track) = self.tracks.get_mut(key) {
-            track.origin = Origin::Session(publisher);
+        let Some(track) = self.tracks.get_mut(key) else {
+            return key;
+        };
+        match std::mem::replace(&mut track.origin, Origin::Session(publisher)) {
+            Origin::Session(known) if known == publisher => return key,
+            Origin::Sibling(worker) => self.unfollow_at(receive.track, worker),
+            Origin::Session(_) | Origin::None => {}
         }
+        self.offer(receive.track, Body::Offered(receive.kind));
         key
     }
 
@@ -221,6 +228,12 @@ impl Worker {
     }
 
     fn put_route(&mut self, now: Instant, key: SessionKey, spec: RouteSpec) -> Result<(), Refused> {
+        if spec.track_worker == RELAY && !self.config.relay {
+            return Err((
+                Refusal::Invalid,
+                "its track is another data plane's, and this one has no relay",
+            ));
+        }
         let track = self.track_or_new(spec.track, spec.kind);
         self.follow_at(track, spec.track_worker, spec.kind);
         let Some(viewer) = self.sessions.get_mut(key as usize).and_then(Session::viewer) else {

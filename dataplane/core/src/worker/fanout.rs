@@ -91,7 +91,8 @@ impl Worker {
             ..
         } = self;
         let Some(track) = tracks.get_mut(key) else { return };
-        if let Some(came) = track.pending.take(now, burst) {
+        let came = track.pending.take(now, burst);
+        if let Some(came) = came {
             delays.begin(came);
         }
         if track.kind == Kind::Video {
@@ -109,7 +110,7 @@ impl Worker {
                 .filter_map(|seq| track.history.get(*seq))
                 .cloned()
                 .collect();
-            let shared = Arc::new(Burst { packets });
+            let shared = Arc::new(Burst { came, packets });
             for worker in &track.followers {
                 let body = Body::Burst(shared.clone());
                 handovers.push_back((

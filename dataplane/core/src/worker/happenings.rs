@@ -9,6 +9,7 @@ use crate::demux::SessionKey;
 use crate::drops::DropReason;
 use crate::egress::{Egress, send_datagram};
 use crate::forward::{RtxBudget, Sender};
+use crate::handover::Body;
 use crate::session::{MAX_OUTBOX, Media};
 use crate::srtp::{KeyingMaterial, Protect, UnprotectRtcp};
 use crate::track::{Origin, TrackKey};
@@ -337,6 +338,7 @@ impl Worker {
     ) {
         if let Some(track) = self.tracks.get_mut(key) {
             track.origin = Origin::None;
+            self.offer(id, Body::Withdrawn);
         }
         self.drop_idle_track(key);
         if was_live {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use weever_proto::{Kind, TrackId, WorkerId};
+use weever_proto::{Kind, RELAY, TrackId, WorkerId};
 
 use super::Worker;
 use crate::drops::DropReason;
@@ -30,6 +30,8 @@ impl Worker {
                 self.want_keyframe(key);
                 Ok(())
             }
+            // The relay's, never a worker's.
+            Body::Offered(_) | Body::Withdrawn => Err(DropReason::Handover),
             Body::Burst(burst) => {
                 let key = self.followed(track, from)?;
                 if let Some(track) = self.tracks.get_mut(key) {
@@ -65,10 +67,25 @@ impl Worker {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
+        // What came by the relay never leaves by it.
+        if worker == RELAY && track.origin == Origin::Sibling(RELAY) {
+            return;
+        }
         if !track.followers.contains(&worker) {
             track.followers.push(worker);
         }
+        // Whoever has just come knows nothing of the publisher's clock.
+        track.report_due = track.report.is_some();
         self.want_keyframe(key);
+        self.mark_ripe(key);
+    }
+
+    /// Tells the relay what others may follow here.
+    pub(super) fn offer(&mut self, track: TrackId, body: Body) {
+        if self.config.relay {
+            let from = self.config.id;
+            self.handovers.push_back((RELAY, Handover { from, track, body }));
+        }
     }
 
     /// Makes sure that packets of a track come here when a sibling receives it.
@@ -90,19 +107,23 @@ impl Worker {
 
     /// A route of the track is gone: without any, nothing needs to come here.
     pub(super) fn release_track(&mut self, key: TrackKey) {
-        let from = self.config.id;
         if let Some(track) = self.tracks.get_mut(key)
             && track.routes.is_empty()
             && let Origin::Sibling(worker) = track.origin
         {
             track.origin = Origin::None;
-            let handover = Handover {
-                from,
-                track: track.id,
-                body: Body::Unfollow,
-            };
-            self.handovers.push_back((worker, handover));
+            let id = track.id;
+            self.unfollow_at(id, worker);
         }
         self.drop_idle_track(key);
+    }
+
+    pub(super) fn unfollow_at(&mut self, track: TrackId, worker: WorkerId) {
+        let handover = Handover {
+            from: self.config.id,
+            track,
+            body: Body::Unfollow,
+        };
+        self.handovers.push_back((worker, handover));
     }
 }

@@ -71,6 +71,7 @@ impl World {
             identity: identity.clone(),
             max_sessions: 10_000,
             egress_window_max: Duration::from_millis(5),
+            relay: false,
         };
         Self {
             start,

@@ -307,6 +307,7 @@ pub(crate) fn from_shard() -> Vec<Seed> {
             viewers: 5,
         }],
         resident_memory: 1 << 26,
+        relay: None,
     };
     let event = |event| shard([FromShard::Event(event)]);
     let refused = Event::CommandRefused {
