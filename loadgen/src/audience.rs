@@ -236,7 +236,9 @@ impl Audience {
             match entered {
                 Ok(viewer) => commands.send(Command::Join(Box::new(viewer))),
                 Err(error) => {
-                    shared.tell(node, |tally| tally.fail(&manners.called(number), &error.to_string()));
+                    shared.tell(node, |tally| {
+                        tally.fail(&manners.called(number), &error.to_string())
+                    });
                 }
             }
         });

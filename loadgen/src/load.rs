@@ -398,7 +398,11 @@ mod tests {
             let matches = crate::arguments::command().get_matches_from(all);
             several(matches.subcommand().unwrap().1, name, mark)
         };
-        let servers = parsed(&["--server", "http://a,http://b", "--server", "http://c"], "server", ",");
+        let servers = parsed(
+            &["--server", "http://a,http://b", "--server", "http://c"],
+            "server",
+            ",",
+        );
         assert_eq!(servers, ["http://a", "http://b", "http://c"]);
         let wheps = parsed(&["--whep", "http://a/x?y=1,2,http://b/{n}"], "whep", ",http");
         assert_eq!(wheps, ["http://a/x?y=1,2", "http://b/{n}"]);

@@ -47,9 +47,17 @@ pub(crate) enum Command {
 /// What a shard tells.
 #[derive(Debug)]
 pub(crate) enum Notice {
-    Connected { node: usize },
-    FirstPacket { node: usize },
-    Failed { number: u32, node: usize, reason: String },
+    Connected {
+        node: usize,
+    },
+    FirstPacket {
+        node: usize,
+    },
+    Failed {
+        number: u32,
+        node: usize,
+        reason: String,
+    },
 }
 
 /// Live figures, for progress.

@@ -80,7 +80,11 @@ impl Target {
         ensure!(!nodes.is_empty(), "where to? No server is given");
         for (at, node) in nodes.iter().enumerate() {
             let again = nodes.iter().skip(at + 1).any(|other| other.name == node.name);
-            ensure!(!again, "{} is given twice: each is one node of the report", node.name);
+            ensure!(
+                !again,
+                "{} is given twice: each is one node of the report",
+                node.name
+            );
         }
         Ok(Self {
             whip,
@@ -215,10 +219,15 @@ mod tests {
         let servers = ["http://a", "http://b/", "http://c"].map(str::to_owned);
         let target = Target::room("http://d", &servers, "lobby", false).unwrap();
         let at = |viewer| target.nodes[target.node_of(viewer)].name.as_str();
-        assert_eq!([at(1), at(2), at(3), at(4)], ["http://a", "http://b", "http://c", "http://a"]);
+        assert_eq!(
+            [at(1), at(2), at(3), at(4)],
+            ["http://a", "http://b", "http://c", "http://a"]
+        );
         assert_eq!(target.whip.url(1, 1).unwrap().host_str(), Some("d"));
         let twice = ["http://a", "http://a/"].map(str::to_owned);
-        let error = Target::room("http://a", &twice, "lobby", false).unwrap_err().to_string();
+        let error = Target::room("http://a", &twice, "lobby", false)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("http://a is given twice"), "{error}");
     }
 }

@@ -180,9 +180,7 @@ fn plots(report: &Report) -> Vec<Plot> {
         plots.push(plot("Server's memory", "MB", vec![series("MB", resident)]));
     }
     let nodes = report.result.nodes.iter();
-    let mut delays: Vec<(&str, &Summary)> = nodes
-        .map(|node| (node.node.as_str(), &node.delay_ms))
-        .collect();
+    let mut delays: Vec<(&str, &Summary)> = nodes.map(|node| (node.node.as_str(), &node.delay_ms)).collect();
     if delays.is_empty() {
         delays.push(("delay", &report.result.delay_ms));
     }
