@@ -1,9 +1,7 @@
 //! Weever whole, with one command: both planes, each a process of its own, from one executable.
 //!
-//! `weever controlplane` and `weever dataplane` are the planes; `weever` alone starts both and keeps them running. `weever check`
-//! asks a running one how it is.
+//! `weever controlplane` and `weever dataplane` are the planes; `weever` alone starts both and keeps them running.
 
-mod check;
 mod parent;
 mod planes;
 mod readiness;
@@ -31,11 +29,10 @@ fn main() -> ExitCode {
     let (name, end) = match args.split_first() {
         Some((plane, args)) if plane == "controlplane" => ("weever controlplane", planes::controlplane(args)),
         Some((plane, args)) if plane == "dataplane" => ("weever dataplane", planes::dataplane(args)),
-        Some((word, args)) if word == "check" => ("weever check", check::run(args)),
         Some((word, _)) if !word.starts_with('-') => (
             "weever",
             Err(anyhow::anyhow!(
-                "{word:?} is no plane: controlplane, dataplane, or none to start both (and check asks a running one)"
+                "{word:?} is no plane: controlplane, dataplane, or none to start both"
             )),
         ),
         _ => ("weever", supervise::run(&args).map(|()| ExitCode::SUCCESS)),

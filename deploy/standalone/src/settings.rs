@@ -32,8 +32,8 @@ pub(crate) const PROGRAM: Program<'_> = Program {
     name: "weever",
     version: env!("CARGO_PKG_VERSION"),
     about: "A WebRTC server for broadcasting: few publish, thousands watch. Starts the control plane and the data plane and \
-            keeps them running; `weever controlplane` and `weever dataplane` are one of them alone, and `weever check` asks \
-            a running one how it is. SIGTERM drains: it ends when the last has left; Ctrl-C ends at once.",
+            keeps them running; `weever controlplane` and `weever dataplane` are one of them alone. SIGTERM drains: it ends \
+            when the last has left; Ctrl-C ends at once.",
     examples: &[
         (
             "weever",

@@ -235,33 +235,6 @@ fn a_killed_plane_is_started_again() {
     }
 }
 
-fn check(weever: &Weever, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_weever"))
-        .env_clear()
-        .env("PRIVATE_PORT", weever.private.to_string())
-        .arg("check")
-        .args(arguments)
-        .output()
-        .unwrap();
-    (output.status.code(), String::from_utf8(output.stdout).unwrap())
-}
-
-#[test]
-fn check_says_how_it_is_by_its_exit_code() {
-    let mut weever = Weever::start("check");
-    weever.ready();
-    assert_eq!(check(&weever, &[]), (Some(0), "OK\n".to_owned()));
-    weever.publish("cam");
-    signal("-TERM", weever.process.id());
-    weever.is_busy();
-    // In a drain nobody is sent here any more, and nobody restarts it.
-    assert_eq!(check(&weever, &["readiness"]), (Some(1), "BUSY\n".to_owned()));
-    assert_eq!(check(&weever, &["liveness"]), (Some(0), "OK\n".to_owned()));
-    signal("-INT", weever.process.id());
-    weever.ended();
-    assert_eq!(check(&weever, &["liveness"]), (Some(1), String::new()));
-}
-
 #[test]
 fn sigterm_drains() {
     let mut weever = Weever::start("drains");
