@@ -17,14 +17,14 @@ RESTART_SECONDS = 20
 class DataPlane:
     """One more data plane of a server, started by hand as an operator would."""
 
-    def __init__(self, server, name):
-        self.server, self.name = server, name
+    def __init__(self, server, name, *flags):
+        self.server, self.name, self.flags = server, name, flags
         self.log_path = OUTPUT / f"{server.name}-{name}.log"
 
     async def __aenter__(self):
         command = [str(program()), "dataplane", "--name", self.name, "--control-socket", self.server.control_socket,
                    "--udp-port", str(free_udp_ports()), "--udp-host", "127.0.0.1", "--workers", "1",
-                   "--io", self.server.io]
+                   "--io", self.server.io, *self.flags]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=dict(os.environ, NO_COLOR="1"))
