@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -125,10 +126,18 @@ async def cluster_program_goes_on_without_a_node(_server, _note):
         assert await is_ready(kept) and running.process.poll() is None
         # Its planes see the end of their parent, and leave the ports to the next.
         await until(lambda: not any(_alive(pid) for pid in planes), "node2's planes end", END_SECONDS)
-        with open(lost["log"], "ab") as log:
-            again = subprocess.Popen(lost["command"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        again = None
+
+        async def is_back():
+            nonlocal again
+            # While the dead one's lease holds, its name is taken: the next one is refused, and comes again.
+            if again is None or again.poll() is not None:
+                with open(lost["log"], "ab") as log:
+                    again = subprocess.Popen(lost["command"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return await is_ready(lost)
+
         try:
-            await until_async(lambda: is_ready(lost), "node2 is back", START_SECONDS)
+            await until_async(is_back, "node2 is back", START_SECONDS)
         finally:
             again.send_signal(signal.SIGINT)
             await asyncio.to_thread(again.wait, END_SECONDS)
@@ -156,8 +165,8 @@ async def cluster_program_names_what_is_wrong(_server, _note):
     assert "examples:" in await said([CLUSTER, "--help"], 0)
     assert "there is no program /nowhere/weever" in await said([CLUSTER, "--weever", "/nowhere/weever"], 1)
     with tempfile.TemporaryDirectory(prefix="weever-e2e-") as folder:
-        for name in ("python3", "env"):
-            os.symlink(shutil.which(name), f"{folder}/{name}")
+        # Not what is called python3 here: that may be a script which needs a PATH.
+        os.symlink(os.path.realpath(sys.executable), f"{folder}/python3")
         # Debian's servers are where a PATH need not look: a copy that looks nowhere else.
         copy = Path(folder) / "cluster"
         copy.write_text(CLUSTER.read_text().replace("/usr/local/sbin:/usr/sbin:/sbin", folder))
