@@ -6,18 +6,19 @@ mod webhook;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
 use weever_proto::Role;
 
 use crate::config::{Admission, Config};
+use crate::directory::tokens::TokenKey;
+use crate::directory::{Away, Directory};
 use crate::metrics::Metrics;
 use crate::names::{FullId, RoomName};
 use crate::rooms::Limits;
 use crate::signalling::Signalling;
-use crate::store::{MemoryStore, TokenKey, TokenStore};
 use jwt::Keys;
 use webhook::Webhook;
 
@@ -27,7 +28,7 @@ pub const MAX_BEARER: usize = 8 * 1024;
 /// Decides who may join.
 #[derive(Clone)]
 pub struct Auth {
-    store: Arc<dyn TokenStore>,
+    directory: Arc<dyn Directory>,
     judge: Judge,
 }
 
@@ -70,6 +71,9 @@ pub enum Denied {
     /// 403: known, but not allowed.
     #[error("{0}")]
     Forbidden(String),
+    /// 503: the directory, which holds the tokens, doesn't answer.
+    #[error("the directory that holds the tokens does not answer; try again in a moment")]
+    Unknown,
     /// 503: nobody could say.
     #[error("{detail}")]
     Undecided {
@@ -101,7 +105,12 @@ impl Auth {
     ///
     /// # Errors
     /// The key set can't be used, or the system has no certificates for an HTTPS webhook.
-    pub fn new(config: &Config, signalling: &Signalling, metrics: &Arc<Metrics>) -> Result<Self, AuthError> {
+    pub fn new(
+        config: &Config,
+        signalling: &Signalling,
+        metrics: &Arc<Metrics>,
+        directory: Arc<dyn Directory>,
+    ) -> Result<Self, AuthError> {
         let judge = match &config.admission {
             Admission::Open => Judge::Nobody,
             Admission::Tokens => Judge::Tokens,
@@ -112,10 +121,7 @@ impl Auth {
                 metrics.clone(),
             )?)),
         };
-        Ok(Self {
-            store: Arc::new(MemoryStore::default()),
-            judge,
-        })
+        Ok(Self { directory, judge })
     }
 
     /// The key set, for reading it again when it changes.
@@ -136,28 +142,32 @@ impl Auth {
         }
         match &self.judge {
             Judge::Nobody => Ok(Limits::default()),
-            Judge::Tokens if self.has_token(asking) => Ok(Limits::default()),
+            Judge::Tokens if self.has_token(asking).await? => Ok(Limits::default()),
             Judge::Tokens => Err(Denied::BadToken),
             Judge::Webhook(webhook) => webhook.ask(asking).await,
             Judge::Signed(keys) => keys.admit(asking),
         }
     }
 
-    fn has_token(&self, asking: Asking<'_>) -> bool {
+    async fn has_token(&self, asking: Asking<'_>) -> Result<bool, Denied> {
         let key = TokenKey::new(asking.role, asking.room, asking.id);
-        let wanted = self.store.get(&key, Instant::now());
+        let wanted = self.directory.token(key).await.map_err(|_| Denied::Unknown)?;
         // Whether there is one to be compared with is not to be told by the time it takes either.
         let same = is_same(
             wanted.as_deref().unwrap_or_default(),
             asking.token.unwrap_or_default(),
         );
-        wanted.is_some() & asking.token.is_some() & same
+        Ok(wanted.is_some() & asking.token.is_some() & same)
     }
 
     /// Sets an ID's token.
-    pub fn set(&self, role: Role, room: &RoomName, id: &FullId, token: String) {
-        self.store
-            .put(TokenKey::new(role, room, id), token, Instant::now());
+    ///
+    /// # Errors
+    /// The directory doesn't answer.
+    pub async fn set(&self, role: Role, room: &RoomName, id: &FullId, token: String) -> Result<(), Away> {
+        self.directory
+            .put_token(TokenKey::new(role, room, id), token)
+            .await
     }
 }
 

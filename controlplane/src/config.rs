@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use weever_settings::{LOG_FORMAT, LogFormat, Program, Setting, Take};
 
+use crate::directory::redis::RedisSettings;
+use crate::directory::redis::place::Place;
 use crate::events::webhook::Secret;
 
 const fn setting(
@@ -38,20 +40,9 @@ const AUTH: &str = "Who may join";
 const ROOMS: &str = "Rooms";
 const PROCESS: &str = "Process";
 
-/// What is expected of the settings for clusters.
-const NO_CLUSTERS: &str = "nothing: clusters are not in this version, leave it out to serve on one node";
-
-/// Known, so that its refusal says why. Its URL may hold a password.
-const fn clusters(name: &'static str) -> Setting {
-    Setting {
-        name,
-        value: NO_CLUSTERS,
-        default: None,
-        help: "Not in this version.",
-        group: PROCESS,
-        secret: true,
-    }
-}
+const CLUSTER: &str = "Several nodes";
+/// Longest name of a node.
+const MAX_NODE_NAME: usize = 253;
 
 /// All settings of a control plane.
 pub const SETTINGS: &[Setting] = &[
@@ -269,7 +260,7 @@ pub const SETTINGS: &[Setting] = &[
         "pod-name",
         "NAME",
         Some("weever"),
-        "This node's name in metrics.",
+        "This node's name: in metrics, and in --redis, where each node needs one of its own.",
     ),
     setting(
         PROCESS,
@@ -285,7 +276,38 @@ pub const SETTINGS: &[Setting] = &[
         Some("60"),
         "How long a drain (/preStop, SIGTERM) waits for the last session to leave.",
     ),
-    clusters("redis"),
+    // Secret, since it may hold a password.
+    Setting {
+        name: "redis",
+        value: "URL[,…]",
+        default: None,
+        help: "Redis that tells this node of others: redis://[user:password@]host:port[/db], rediss:// for TLS; several: \
+               nodes of a Redis Cluster; redis+sentinel://host:port,host:port/master.",
+        group: CLUSTER,
+        secret: true,
+    },
+    setting(CLUSTER, "redis-file", "FILE", None, "The file that it stands in."),
+    setting(
+        CLUSTER,
+        "redis-prefix",
+        "NAME",
+        Some("weever"),
+        "In front of every key and channel there: each cluster has its own.",
+    ),
+    setting(
+        CLUSTER,
+        "redis-ca-file",
+        "FILE",
+        None,
+        "Certificates (PEM) to trust for rediss://, instead of the system's.",
+    ),
+    setting(
+        CLUSTER,
+        "advertise-url",
+        "URL",
+        None,
+        "Where clients reach this node's public server: others send them here (307) while they take none themselves.",
+    ),
     setting(
         PROCESS,
         "log",
@@ -433,6 +455,10 @@ pub struct Config {
     pub debug: bool,
     /// Label of the metrics.
     pub pod_name: String,
+    /// Where the cluster's directory is.
+    pub redis: Option<RedisSettings>,
+    /// This node's URL for others' clients, without a slash at its end.
+    pub advertise_url: Option<String>,
     /// Where data planes dial.
     pub control_socket: PathBuf,
     /// Longest wait of `/preStop`.
@@ -472,9 +498,7 @@ impl Config {
         let key: Option<PathBuf> = take.optional("key-file");
         take.needs("cert-file", "key-file");
         take.needs("key-file", "cert-file");
-        if take.given("redis") {
-            take.reject("redis", NO_CLUSTERS);
-        }
+        let redis = redis(take);
         Self {
             host: take.parse("host"),
             port: take.parse("port"),
@@ -498,7 +522,9 @@ impl Config {
             private_port: take.parse("private-port"),
             event_webhook: event_webhook(take),
             debug: take.switch("debug"),
-            pod_name: take.parse("pod-name"),
+            pod_name: pod_name(take, redis.is_some()),
+            redis,
+            advertise_url: take.optional_with("advertise-url", node),
             control_socket: take
                 .optional("control-socket")
                 .unwrap_or_else(default_control_socket),
@@ -510,6 +536,43 @@ impl Config {
             otlp_endpoint: take.optional_with("otlp-endpoint", http_url),
         }
     }
+}
+
+/// Letters, digits and what is read easily: no braces, which mean something to a Redis Cluster.
+fn key_prefix(text: &str) -> Result<String, &'static str> {
+    let ok = |c: u8| c.is_ascii_alphanumeric() || b"-_.:".contains(&c);
+    match (1..=64).contains(&text.len()) && text.bytes().all(ok) {
+        true => Ok(text.to_owned()),
+        false => Err("1 to 64 letters, digits and - _ . :"),
+    }
+}
+
+fn redis(take: &mut Take<'_>) -> Option<RedisSettings> {
+    let place = take.optional_with("redis", Place::parse);
+    let prefix = take.parse_with("redis-prefix", key_prefix);
+    let certificates: Option<Vec<u8>> = take.optional_with("redis-ca-file", |path| std::fs::read(path));
+    take.needs("redis-ca-file", "redis");
+    let mut place = place?;
+    if let Some(pem) = certificates {
+        match place.clone().trusting(pem) {
+            Ok(trusting) => place = trusting,
+            Err(why) => take.reject("redis-ca-file", why),
+        }
+    }
+    Some(RedisSettings { place, prefix })
+}
+
+/// In a directory it is a word in others' lists.
+fn pod_name(take: &mut Take<'_>, in_directory: bool) -> String {
+    let name: String = take.parse("pod-name");
+    let fits = (1..=MAX_NODE_NAME).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_graphic());
+    if in_directory && !fits {
+        take.reject(
+            "pod-name",
+            "with --redis: 1 to 253 printable characters without space",
+        );
+    }
+    name
 }
 
 fn admission(take: &mut Take<'_>) -> Admission {
@@ -673,7 +736,9 @@ mod tests {
         let bad = [
             "--port=99999",
             "--cert-file=a.pem",
-            "--redis=redis://:hunter2@localhost",
+            "--redis=http://:hunter2@localhost",
+            "--redis-prefix={a}",
+            "--advertise-url=https://other.example/?a",
             "--max-connections=0",
             "--drain-timeout=99999999999999999",
             "--log=weever=loud",
@@ -688,7 +753,7 @@ mod tests {
         };
         let text = Stop::Errors(errors.clone()).to_string();
         assert_eq!(errors.len(), bad.len(), "{text}");
-        assert!(text.contains("clusters are not in this version"), "{text}");
+        assert!(text.contains("redis://[user:password@]host:port"), "{text}");
         assert!(text.contains("needs --key-file"), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
@@ -696,16 +761,45 @@ mod tests {
     #[test]
     fn every_secret_may_stand_in_a_file() {
         let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
-        for secret in SETTINGS
-            .iter()
-            .filter(|setting| setting.secret && setting.value != NO_CLUSTERS)
-        {
+        for secret in SETTINGS.iter().filter(|setting| setting.secret) {
             assert!(
                 names.contains(&format!("{}-file", secret.name).as_str()),
                 "{}",
                 secret.name
             );
         }
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_is_told_where_and_what_it_is() {
+        let config = read(&[
+            "--redis=redis://:hunter2@localhost",
+            "--pod-name=node-1.example",
+            "--advertise-url=https://one.example:8443/",
+        ])
+        .unwrap();
+        assert_eq!(config.redis.unwrap().prefix, "weever");
+        assert_eq!(config.advertise_url.as_deref(), Some("https://one.example:8443"));
+        assert!(read(&[]).unwrap().redis.is_none());
+        for (wrong, says) in [
+            (&["--redis=redis://a", "--pod-name=a b"][..], "without space"),
+            (&["--redis-ca-file=/dev/null"], "needs --redis too"),
+            (
+                &["--redis=redis://a", "--redis-ca-file=/dev/null"],
+                "only for rediss://",
+            ),
+            (
+                &["--redis=rediss://a", "--redis-ca-file=/nowhere"],
+                "No such file",
+            ),
+        ] {
+            let Err(Stop::Errors(errors)) = read(wrong) else {
+                panic!("{wrong:?} accepted");
+            };
+            let text = Stop::Errors(errors).to_string();
+            assert!(text.contains(says), "{text}");
+        }
+        assert!(read(&["--pod-name=a b"]).is_ok(), "alone it is a label");
     }
 
     #[test]

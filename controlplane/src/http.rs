@@ -33,6 +33,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 
 use crate::auth::Auth;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::signalling::Signalling;
@@ -46,6 +47,8 @@ use streams::Streams;
 pub struct App {
     /// The rooms.
     pub signalling: Signalling,
+    /// Other nodes, if there are.
+    pub cluster: Option<Cluster>,
     /// Tokens.
     pub auth: Auth,
     /// Settings.

@@ -4,8 +4,10 @@
 //! them. [`main()`] is the whole program, [`start()`] the same on an executor that is there already.
 
 pub mod auth;
+pub mod cluster;
 pub mod config;
 mod descriptors;
+pub mod directory;
 pub mod events;
 mod files;
 pub mod http;
@@ -18,10 +20,9 @@ pub mod sdp;
 pub mod shards;
 pub mod signalling;
 mod start;
-pub mod store;
 pub mod timestamps;
 pub mod traceparent;
 pub mod windows;
 
 pub use config::{Admission, Config, PROGRAM, SETTINGS};
-pub use start::{End, Running, StartError, check, main, run, start};
+pub use start::{End, Running, StartError, check, main, run, start, start_in};

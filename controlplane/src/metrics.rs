@@ -3,6 +3,7 @@
 //! What this process counts itself stands in [`Metrics`]. Everything that comes and goes (rooms, data planes and their
 //! workers) is written at each scrape from what is there, so that nothing is left behind by what is gone.
 
+mod directory;
 mod family;
 mod node;
 mod process;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 use weever_proto::{RelayStats, Role, TrackStats, WorkerStats};
 
+pub use self::directory::DirectoryMetrics;
 use self::family::Family;
 use self::published::Published;
 use crate::rooms::{Census, JoinTrace, Notice};
@@ -187,6 +189,11 @@ impl Metrics {
         for counter in [&self.lost_shards, &self.shard_connections, &self.lost_events] {
             counter.with_label_values::<&str>(&[]);
         }
+    }
+
+    /// What counts a directory. To be asked for once.
+    pub fn directory(&self) -> DirectoryMetrics {
+        DirectoryMetrics::new(&self.registry)
     }
 
     /// The exposition text (format 0.0.4).

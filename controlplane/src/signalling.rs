@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use weever_proto::{Command, Role, ToShard};
 
+use crate::cluster::Outbox;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::otlp::Otlp;
@@ -56,7 +57,13 @@ pub struct Stopped;
 
 impl Signalling {
     /// Starts the task.
-    pub fn start(config: RoomsConfig, metrics: Arc<Metrics>, events: Events, otlp: Option<Otlp>) -> Self {
+    pub fn start(
+        config: RoomsConfig,
+        metrics: Arc<Metrics>,
+        events: Events,
+        otlp: Option<Otlp>,
+        outbox: Option<Outbox>,
+    ) -> Self {
         let (mailbox, letters) = mpsc::channel(MAILBOX);
         let player_events = PlayerEvents::default();
         let task = Task {
@@ -66,6 +73,7 @@ impl Signalling {
             metrics,
             events: events.clone(),
             otlp,
+            outbox,
             player_events: player_events.clone(),
         };
         tokio::spawn(task.run(letters));
@@ -187,6 +195,8 @@ struct Task {
     metrics: Arc<Metrics>,
     events: Events,
     otlp: Option<Otlp>,
+    /// For the cluster's directory, if there is a cluster.
+    outbox: Option<Outbox>,
     player_events: PlayerEvents,
 }
 
@@ -254,7 +264,11 @@ impl Task {
                         next.push_back(Action::Leave { request: NOBODY, key });
                     }
                 }
-                Effect::Local(_) => {}
+                Effect::Local(news) => {
+                    if let Some(outbox) = &self.outbox {
+                        outbox.put(news);
+                    }
+                }
                 Effect::Stream { stream, news } => next.extend(self.tell(stream, news)),
                 Effect::Notice(notice) => {
                     log(&notice);

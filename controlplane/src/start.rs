@@ -11,8 +11,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use weever_settings::{Resolved, Stop, log_to_stderr};
 
 use crate::auth::{Auth, AuthError};
+use crate::cluster::{self, Cluster, Identity};
 use crate::config::{Config, PROGRAM};
 use crate::descriptors;
+use crate::directory::Directory;
+use crate::directory::memory::MemoryDirectory;
+use crate::directory::redis::RedisDirectory;
+use crate::directory::redis::place::PlaceError;
 use crate::events::Events;
 use crate::events::webhook::{Patience, Webhook};
 use crate::files::{self, Marks};
@@ -23,7 +28,7 @@ use crate::http::tls::{Certificate, TlsError};
 use crate::http::{App, player_events, private, public};
 use crate::metrics::Metrics;
 use crate::otlp::{Otlp, OtlpError};
-use crate::rooms::{Clock, RoomsConfig};
+use crate::rooms::{Clock, NodeName, RoomsConfig};
 use crate::shards::{self, SocketError};
 use crate::signalling::Signalling;
 
@@ -48,6 +53,9 @@ pub enum StartError {
     /// The collector of traces.
     #[error(transparent)]
     Otlp(#[from] OtlpError),
+    /// The cluster's directory.
+    #[error(transparent)]
+    Directory(#[from] PlaceError),
     /// The executor or the signals.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -122,6 +130,7 @@ pub fn run(config: Config) -> Result<End, StartError> {
             }
         };
         running.finish().await;
+        running.part(end).await;
         Ok(end)
     })
 }
@@ -140,6 +149,7 @@ pub struct Running {
     servers: [JoinHandle<()>; 2],
     let_go: watch::Sender<bool>,
     data_planes: JoinHandle<()>,
+    cluster: Option<(Cluster, JoinSet<()>)>,
     /// Files that are read again when they change: until this is dropped.
     _followed: JoinSet<()>,
 }
@@ -147,9 +157,12 @@ pub struct Running {
 impl Running {
     /// Takes no more connections, and removes the socket. Sessions go on: their data planes hold them until there is a
     /// control plane again.
-    pub fn end(&self) {
+    pub fn end(&mut self) {
         self.refuse_connections();
         self.data_planes.abort();
+        if let Some((_, tasks)) = &mut self.cluster {
+            tasks.abort_all();
+        }
         // A data plane that dials meanwhile tries again.
         let _ = std::fs::remove_file(&self.control_socket);
     }
@@ -171,6 +184,19 @@ impl Running {
         let _ = (&mut self.data_planes).await;
         let _ = std::fs::remove_file(&self.control_socket);
     }
+
+    /// Takes leave of the cluster: what this node has there goes, or waits for its next life.
+    pub async fn part(&mut self, end: End) {
+        let Some((cluster, mut tasks)) = self.cluster.take() else {
+            return;
+        };
+        // Nothing is told behind the last word.
+        tasks.shutdown().await;
+        match end {
+            End::Drained => cluster.leave().await,
+            End::HandedOver => cluster.hand_over().await,
+        }
+    }
 }
 
 /// Starts serving, on the current executor.
@@ -178,6 +204,14 @@ impl Running {
 /// # Errors
 /// A port, a certificate or the socket.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    start_in(config, None).await
+}
+
+/// As [`start`]. Several control planes that are given one directory are a cluster.
+///
+/// # Errors
+/// As there.
+pub async fn start_in(config: Config, shared: Option<Arc<dyn Directory>>) -> Result<Running, StartError> {
     let mut followed = JoinSet::new();
     let acceptor = match &config.tls {
         Some((certificates, key)) => {
@@ -215,9 +249,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         let webhook = Webhook::new(url, secret, Patience::default(), metrics.clone());
         tokio::spawn(webhook.map_err(StartError::Webhook)?.run(events.from_the_start()));
     }
-    let signalling = Signalling::start(rooms, metrics.clone(), events, otlp);
+    let (directory, cluster) = join_cluster(&config, shared, epoch, &metrics).await?;
+    let outbox = cluster.as_ref().map(Cluster::outbox);
+    let signalling = Signalling::start(rooms, metrics.clone(), events, otlp, outbox);
+    let cluster = cluster.map(|cluster| {
+        let tasks = cluster.run(&signalling);
+        (cluster, tasks)
+    });
     let marks = config.key_set().map(|file| Marks::of(&[file]));
-    let auth = Auth::new(&config, &signalling, &metrics)?;
+    let auth = Auth::new(&config, &signalling, &metrics, directory)?;
     if let Some((keys, marks)) = auth.keys().zip(marks) {
         followed.spawn(files::follow(keys, marks));
     }
@@ -236,6 +276,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let app = App {
         signalling: signalling.clone(),
+        cluster: cluster.as_ref().map(|(cluster, _)| cluster.clone()),
         auth,
         requests: Arc::new(Rate::a_second(config.max_requests_per_address)),
         joins: Arc::new(Rate::a_second(config.max_joins_per_address)),
@@ -281,6 +322,32 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         servers,
         let_go,
         data_planes,
+        cluster,
         _followed: followed,
     })
+}
+
+/// The directory, and this node's place in it. One that is alone has only its tokens there.
+async fn join_cluster(
+    config: &Config,
+    shared: Option<Arc<dyn Directory>>,
+    incarnation: u64,
+    metrics: &Metrics,
+) -> Result<(Arc<dyn Directory>, Option<Cluster>), StartError> {
+    let (directory, figures) = match (shared, config.redis.clone()) {
+        (Some(shared), _) => (shared, metrics.directory()),
+        (None, Some(settings)) => {
+            let figures = metrics.directory();
+            let redis = RedisDirectory::start(settings, figures.clone()).await?;
+            (Arc::new(redis) as Arc<dyn Directory>, figures)
+        }
+        (None, None) => return Ok((Arc::new(MemoryDirectory::default()), None)),
+    };
+    let identity = Identity {
+        node: NodeName(config.pod_name.clone()),
+        owner: cluster::owner(&config.control_socket),
+        url: config.advertise_url.clone(),
+    };
+    let cluster = Cluster::enter(directory.clone(), identity, incarnation, figures).await?;
+    Ok((directory, Some(cluster)))
 }

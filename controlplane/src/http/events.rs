@@ -19,8 +19,11 @@ use super::App;
 use super::names_in_path::Query;
 use super::private::{Answer, room_name};
 use super::problem::Problem;
+use super::rooms::Scope;
 use super::streams::HeldBy;
 use super::websocket::{Push, Upgrade, code};
+use crate::cluster::Cluster;
+use crate::cluster::questions::OtherEvents;
 use crate::events::event::ResetReason;
 use crate::events::{Events, Reader, Record};
 use crate::names::RoomName;
@@ -39,6 +42,8 @@ pub fn routes() -> Router<App> {
 struct Asked {
     room: Option<String>,
     after: Option<String>,
+    #[serde(default)]
+    scope: Scope,
 }
 
 async fn events(
@@ -52,7 +57,9 @@ async fn events(
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     // A browser that comes back asks the same URL: what it heard since is in the header.
     let after = text(header::HeaderName::from_static("last-event-id")).or(asked.after.as_deref());
-    let told = begin(app.signalling.events(), after, room);
+    let others = app.cluster.as_ref().filter(|_| asked.scope == Scope::Cluster);
+    let others = told_elsewhere(others.map(Cluster::events), room.clone());
+    let told = until_missed(begin(app.signalling.events(), after, room), others);
     if text(header::ACCEPT).is_some_and(|accept| accept.contains("text/event-stream")) {
         let body = app.streams.open(held)?.body(Some(BEAT), as_lines(told));
         let headers = [
@@ -69,6 +76,8 @@ async fn events(
 
 enum Told {
     Event(Arc<Record>),
+    /// Of another node, JSON.
+    Elsewhere(String),
     TooSlow,
 }
 
@@ -122,9 +131,44 @@ impl Telling {
     }
 }
 
+/// Both, until events of either were missed.
+fn until_missed(
+    own: impl Stream<Item = Told> + Send + 'static,
+    others: impl Stream<Item = Told> + Send + 'static,
+) -> impl Stream<Item = Told> {
+    let both = futures::stream::select(own.boxed(), others.boxed());
+    futures::stream::unfold((both, false), async |(mut both, over)| {
+        if over {
+            return None;
+        }
+        let told = both.next().await?;
+        let over = matches!(told, Told::TooSlow);
+        Some((told, (both, over)))
+    })
+}
+
+/// What happens at other nodes. There is no going on behind an event of theirs: it has no id here.
+fn told_elsewhere(others: Option<OtherEvents>, room: Option<RoomName>) -> impl Stream<Item = Told> {
+    futures::stream::unfold((others, room), async |(mut others, room)| {
+        let Some(events) = &mut others else {
+            // This node's own go on.
+            return std::future::pending().await;
+        };
+        loop {
+            let Some((of, json)) = events.next().await else {
+                return Some((Told::TooSlow, (None, room)));
+            };
+            if room.is_none() || of == room {
+                return Some((Told::Elsewhere(json), (others, room)));
+            }
+        }
+    })
+}
+
 fn as_messages(told: impl Stream<Item = Told>) -> impl Stream<Item = Push> {
     told.map(|told| match told {
         Told::Event(record) => Push::Text(record.json.clone()),
+        Told::Elsewhere(json) => Push::Text(json.into()),
         Told::TooSlow => Push::Close(code::POLICY, TOO_SLOW),
     })
 }
@@ -132,6 +176,8 @@ fn as_messages(told: impl Stream<Item = Told>) -> impl Stream<Item = Push> {
 fn as_lines(told: impl Stream<Item = Told>) -> impl Stream<Item = Bytes> {
     let lines = told.map(|told| match told {
         Told::Event(record) => format!("id: {}\ndata: {}\n\n", record.id, record.json),
+        // A line break would end the line: JSON that is written on one has none.
+        Told::Elsewhere(json) => format!("data: {}\n\n", json.replace(['\n', '\r'], " ")),
         Told::TooSlow => format!(": {TOO_SLOW}\n\n"),
     });
     futures::stream::once(async { RETRY.to_owned() })

@@ -14,11 +14,12 @@ use weever_proto::Role;
 
 use super::App;
 use super::names_in_path::Path;
-use super::problem::Problem;
+use super::problem::{Problem, directory_away};
 use super::sessions::unexpected;
+use crate::cluster::questions::Asked;
+use crate::directory::tokens::MAX_TOKEN;
 use crate::names::{FullId, RoomName};
 use crate::rooms::{Action, Reply, ShardInfo, WorkerInfo};
-use crate::store::MAX_TOKEN;
 
 /// Bytes of a JSON body.
 const MAX_BODY: usize = 16 * 1024;
@@ -90,7 +91,8 @@ async fn create(app: &App, role: Role, request: Request<Body>) -> Answer {
         let detail = format!("a token is printable ASCII without spaces, this one is not at byte {bad}");
         return Err(bad_request(detail));
     }
-    app.auth.set(role, &room, &id, create.token);
+    let set = app.auth.set(role, &room, &id, create.token).await;
+    set.map_err(|error| directory_away(error.to_string()))?;
     Ok(if role == Role::Publisher {
         "pub set"
     } else {
@@ -109,12 +111,22 @@ async fn list_sub(State(app): State<App>, Path(room): Path<String>, headers: Hea
 
 async fn list(app: &App, role: Role, room: String, headers: &HeaderMap) -> Answer {
     let room = room_name(room)?;
+    let asked = Asked::List {
+        publishers: role == Role::Publisher,
+        room: room.clone(),
+    };
     let ids = app
         .signalling
         .ask(move |rooms| rooms.list(role, &room))
         .await
         .map_err(stopped)?;
-    let ids: Vec<String> = ids.into_iter().map(Into::into).collect();
+    let mut ids: Vec<String> = ids.into_iter().map(Into::into).collect();
+    if let Some(cluster) = &app.cluster {
+        for (_, answer) in cluster.ask_all(&asked).await {
+            let others: Vec<FullId> = serde_json::from_value(answer).unwrap_or_default();
+            ids.extend(others.into_iter().map(Into::into));
+        }
+    }
     let json = headers
         .get(header::ACCEPT)
         .and_then(|v| v.to_str().ok())

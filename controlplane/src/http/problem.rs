@@ -99,6 +99,13 @@ fn usual_reason(status: u16) -> &'static str {
     }
 }
 
+/// 503, with when to try again: by then the directory is back, or not.
+pub(super) fn directory_away(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .because("directory")
+        .with(header::RETRY_AFTER, "2")
+}
+
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -121,6 +128,7 @@ impl From<Denied> for Problem {
                 Self::new(StatusCode::UNAUTHORIZED, detail).with(header::WWW_AUTHENTICATE, "Bearer")
             }
             Denied::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, detail),
+            Denied::Unknown => directory_away(detail),
             Denied::Undecided { retry_after, .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
                 .because("auth-webhook")
                 .with(header::RETRY_AFTER, retry_after.as_secs().max(1).to_string()),

@@ -8,14 +8,17 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use weever_proto::{Kind, Role, SessionId};
 
 use super::App;
 use super::names_in_path::{Path, Query};
 use super::private::{Answer, bad_request, done, room_name, stopped};
 use super::problem::Problem;
+use crate::cluster::questions::Asked;
 use crate::names::{FullId, RoomName};
-use crate::rooms::{Action, RoomInfo, SessionInfo, TrackInfo};
+use crate::rooms::{Action, Reply, RoomDetail, RoomInfo, SessionInfo, TrackInfo};
+use crate::signalling::Signalling;
 use crate::timestamps::rfc3339;
 
 /// Rooms, or subscribers of one room, in an answer.
@@ -170,6 +173,19 @@ fn track_json(track: TrackInfo) -> TrackJson {
 struct Page {
     limit: Option<usize>,
     after: Option<String>,
+    #[serde(default)]
+    scope: Scope,
+}
+
+/// Of which nodes something is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Scope {
+    /// This one.
+    #[default]
+    Node,
+    /// All. Without pages.
+    Cluster,
 }
 
 impl Page {
@@ -202,7 +218,92 @@ fn escaped(name: &str) -> String {
     name.bytes().map(one).collect()
 }
 
+/// What another node is told of the rooms here.
+pub(crate) async fn as_json(signalling: &Signalling, limit: usize) -> Option<Value> {
+    let found = signalling.ask(move |rooms| rooms.rooms(Instant::now(), None, limit));
+    let rooms: Vec<RoomJson> = found.await.ok()?.into_iter().map(room_json).collect();
+    serde_json::to_value(rooms).ok()
+}
+
+/// What another node is told of one of them. `null`: there is none.
+pub(crate) async fn one_as_json(signalling: &Signalling, room: RoomName, node: &str) -> Option<Value> {
+    let found = signalling.ask(move |rooms| rooms.room(Instant::now(), &room, None, LIMIT));
+    let detail = found.await.ok()?.map(|found| detail_json(found, node));
+    serde_json::to_value(detail).ok()
+}
+
+/// Rooms of all nodes, each with the name of its node: a room that is on several is there several times.
+async fn everywhere(app: &App) -> Answer {
+    let own = as_json(&app.signalling, LIMIT).await.unwrap_or_default();
+    let all = of_all(app, own, &Asked::Rooms).await;
+    let named = |(node, rooms): (String, Value)| {
+        let Value::Array(rooms) = rooms else {
+            return Vec::new();
+        };
+        let with_node = |mut room: Value| {
+            if let Value::Object(room) = &mut room {
+                room.insert("node".into(), node.clone().into());
+            }
+            room
+        };
+        rooms.into_iter().map(with_node).collect()
+    };
+    Ok(axum::Json(all.into_iter().flat_map(named).collect::<Vec<_>>()).into_response())
+}
+
+/// A room as it is on all nodes: sums, and everybody who is in.
+async fn one_everywhere(app: &App, name: RoomName) -> Answer {
+    let node = &app.config.pod_name;
+    let own = one_as_json(&app.signalling, name.clone(), node)
+        .await
+        .unwrap_or_default();
+    let all = of_all(app, own, &Asked::Room(name.clone())).await;
+    let mut rooms = all.into_iter().filter_map(|(_, room)| match room {
+        Value::Object(room) => Some(room),
+        _ => None,
+    });
+    let mut whole = rooms.next().ok_or_else(|| no_room(&name))?;
+    for room in rooms {
+        for (key, other) in room {
+            match (whole.get_mut(&key), other) {
+                (Some(Value::Array(one)), Value::Array(other)) => one.extend(other),
+                (Some(one @ Value::Number(_)), other) if key != "seconds" => {
+                    let sum = one
+                        .as_u64()
+                        .unwrap_or(0)
+                        .saturating_add(other.as_u64().unwrap_or(0));
+                    *one = sum.into();
+                }
+                (Some(one @ Value::Number(_)), other) if other.as_u64() > one.as_u64() => *one = other,
+                // Since when the earliest is in. Times are written so that they sort.
+                (Some(one @ Value::String(_)), Value::String(other))
+                    if key == "since" && one.as_str().is_some_and(|one| other.as_str() < one) =>
+                {
+                    *one = other.into();
+                }
+                (Some(one @ Value::Null), other) => *one = other,
+                (Some(one @ Value::Bool(false)), other) => *one = other,
+                _ => {}
+            }
+        }
+    }
+    Ok(axum::Json(whole).into_response())
+}
+
+/// What all nodes answer, this one first, with their names.
+async fn of_all(app: &App, own: Value, asked: &Asked) -> Vec<(String, Value)> {
+    let mut all = vec![(app.config.pod_name.clone(), own)];
+    if let Some(cluster) = &app.cluster {
+        let others = cluster.ask_all(asked).await;
+        all.extend(others.into_iter().map(|(node, answer)| (node.0, answer)));
+    }
+    all
+}
+
 async fn list(State(app): State<App>, Query(asked): Query<Page>) -> Answer {
+    if asked.scope == Scope::Cluster {
+        return everywhere(&app).await;
+    }
     let limit = asked.limit()?;
     let after = asked.after.map(room_name).transpose()?;
     let found = app
@@ -219,6 +320,9 @@ async fn list(State(app): State<App>, Query(asked): Query<Page>) -> Answer {
 
 async fn one(State(app): State<App>, Path(room): Path<String>, Query(asked): Query<Page>) -> Answer {
     let (name, limit) = (room_name(room)?, asked.limit()?);
+    if asked.scope == Scope::Cluster {
+        return one_everywhere(&app, name).await;
+    }
     let after = match &asked.after {
         None => None,
         Some(text) => Some(session_id(text).ok_or_else(|| {
@@ -240,14 +344,16 @@ async fn one(State(app): State<App>, Path(room): Path<String>, Query(asked): Que
         format!("/rooms/{name}?limit={limit}&after={}", last.session)
     };
     let next = found.subscribers.last().filter(|_| found.more).map(next);
-    let node = &app.config.pod_name;
+    Ok(page(detail_json(found, &app.config.pod_name), next))
+}
+
+fn detail_json(found: RoomDetail, node: &str) -> DetailJson {
     let sessions = |all: Vec<SessionInfo>| all.into_iter().map(|one| session_json(node, one)).collect();
-    let json = DetailJson {
+    DetailJson {
         room: room_json(found.info),
         publishers: sessions(found.publishers),
         subscribers: sessions(found.subscribers),
-    };
-    Ok(page(json, next))
+    }
 }
 
 fn no_room(name: &RoomName) -> Problem {
@@ -272,14 +378,29 @@ async fn create(State(app): State<App>, Path(room): Path<String>) -> Answer {
 
 async fn disconnect_all(State(app): State<App>, Path(room): Path<String>) -> Answer {
     let room = room_name(room)?;
+    disconnect(&app, room, None).await
+}
+
+/// Here and at all other nodes: one that has done it is enough.
+async fn disconnect(app: &App, room: RoomName, who: Option<(Role, FullId)>) -> Answer {
+    let asked = Asked::Disconnect {
+        room: room.clone(),
+        who: who.clone().map(|(role, id)| (role == Role::Publisher, id)),
+    };
+    let is_one = who.is_some();
     let reply = app
         .signalling
-        .request(|request| Action::Disconnect {
-            request,
-            room,
-            who: None,
-        })
+        .request(|request| Action::Disconnect { request, room, who })
         .await;
+    let is_done = matches!(reply, Reply::Done);
+    if let Some(cluster) = &app.cluster
+        && !(is_one && is_done)
+    {
+        let answers = cluster.ask_all(&asked).await;
+        if !is_done && answers.iter().any(|(_, answer)| *answer == Value::Bool(true)) {
+            return done(Reply::Done, StatusCode::OK);
+        }
+    }
     done(reply, StatusCode::OK)
 }
 
@@ -294,12 +415,7 @@ async fn disconnect_one(
         "sub" => Role::Subscriber,
         other => return Err(bad_request(format!("{other:?} is neither pub nor sub"))),
     };
-    let who = Some((role, id));
-    let reply = app
-        .signalling
-        .request(|request| Action::Disconnect { request, room, who })
-        .await;
-    done(reply, StatusCode::OK)
+    disconnect(&app, room, Some((role, id))).await
 }
 
 #[cfg(test)]

@@ -17,8 +17,10 @@ use super::names_in_path::{Path, Query};
 use super::problem::Problem;
 use super::{App, Peer, player_events, player_layers};
 use crate::auth::{Asking, Denied};
+use crate::cluster::{Claimed, Held};
+use crate::directory::Name;
 use crate::names::{FullId, RoomName};
-use crate::rooms::{Action, Join, Limits, Posted, Refused, Reply, SessionKey, Topic};
+use crate::rooms::{Action, Join, Limits, NodeName, Posted, Refused, Reply, SessionKey, Topic};
 use crate::sdp::{Description, Fragment, MAX_SDP, SdpError};
 use crate::traceparent::TraceParent;
 
@@ -144,6 +146,9 @@ async fn join(
     let body = read(headers, body, &mut held).await?;
     let offer = parse(body).await?;
     drop(held);
+    let held = claim(app, role, &room, &id).await?;
+    let claim = held.as_ref().map_or(0, |held| held.nonce);
+    let redirected = query.redirected;
     let reply = app
         .signalling
         .request(|request| {
@@ -154,8 +159,8 @@ async fn join(
                 id,
                 offer,
                 from: query.from,
-                redirected: query.redirected,
-                claim: 0,
+                redirected,
+                claim,
                 limits,
                 posted,
             }))
@@ -167,11 +172,56 @@ async fn join(
             key,
             etag,
             topics,
-        } => Ok(created(app, answer, key, &etag, topics)),
+        } => {
+            confirm(app, role, held, key).await?;
+            Ok(created(app, answer, key, &etag, topics))
+        }
         Reply::Elsewhere { node } => Err(elsewhere(&node, &parts.uri)),
-        Reply::Refused(refused) => Err(refused.into()),
+        Reply::Refused(refused) => match better_node(app, &refused, redirected) {
+            Some(node) => Err(elsewhere(&node, &parts.uri)),
+            None => Err(refused.into()),
+        },
         other => Err(unexpected(&other)),
     }
+}
+
+/// The name in the cluster, if there is one. It is given back when the claim is dropped.
+async fn claim(app: &App, role: Role, room: &RoomName, id: &FullId) -> Result<Option<Held>, Problem> {
+    let Some(cluster) = &app.cluster else {
+        return Ok(None);
+    };
+    match cluster.claim(Name::new(role, room, id)).await {
+        Claimed::Held(held) => Ok(Some(held)),
+        Claimed::Taken(node) => Err(taken(role, &node)),
+    }
+}
+
+async fn confirm(app: &App, role: Role, held: Option<Held>, key: SessionKey) -> Result<(), Problem> {
+    let Some(held) = held else {
+        return Ok(());
+    };
+    let Err(node) = held.confirm().await else {
+        return Ok(());
+    };
+    app.signalling
+        .request(|request| Action::Leave { request, key })
+        .await;
+    Err(taken(role, &node))
+}
+
+fn taken(role: Role, node: &NodeName) -> Problem {
+    let role = match role {
+        Role::Publisher => "publisher",
+        Role::Subscriber => "subscriber",
+    };
+    let detail = format!("duplicate {role}: at the node {}", node.0);
+    Problem::new(StatusCode::CONFLICT, detail)
+}
+
+/// Where somebody is sent who can't be taken here: once, and not if no node takes sessions.
+fn better_node(app: &App, refused: &Refused, redirected: bool) -> Option<String> {
+    let cluster = app.cluster.as_ref()?;
+    (refused.status == 503 && !redirected).then(|| cluster.least_loaded())?
 }
 
 /// Who has guessed wrong too often is not heard for a while, with whatever token.

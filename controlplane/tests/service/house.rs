@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::{SinkExt, StreamExt};
@@ -9,7 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::codec::Framed;
-use weever_controlplane::{Config, PROGRAM, Running, start};
+use weever_controlplane::directory::Directory;
+use weever_controlplane::{Config, PROGRAM, Running, StartError, start_in};
 use weever_proto::{
     Command, Event, Fingerprint, FromShard, Hello, ShardCodec, ToShard, VERSION, WorkerHello, WorkerId,
 };
@@ -81,6 +83,11 @@ pub fn hello(name: &str) -> Hello {
 impl House {
     /// Without a data plane.
     pub async fn empty(flags: &[&str]) -> Self {
+        Self::attempt(flags, None).await.unwrap()
+    }
+
+    /// Without a data plane, maybe in a cluster with others that are given the same directory.
+    pub async fn attempt(flags: &[&str], directory: Option<Arc<dyn Directory>>) -> Result<Self, StartError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("weever-test-{}-{number}", std::process::id()));
@@ -97,9 +104,12 @@ impl House {
         let mut take = resolved.take();
         let config = Config::from(&mut take);
         take.finish().unwrap();
-        Self {
-            running: start(config).await.unwrap(),
-            dir,
+        match start_in(config, directory).await {
+            Ok(running) => Ok(Self { running, dir }),
+            Err(error) => {
+                let _ = std::fs::remove_dir_all(&dir);
+                Err(error)
+            }
         }
     }
 
