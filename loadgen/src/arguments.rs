@@ -11,6 +11,7 @@ pub(crate) const SCENARIOS: [&str; 5] = ["broadcast", "conference", "churn", "ca
 const TARGETS: &str = "\
 Where to:
   a Weever, with its control channel     --server http://localhost:8443 --room load
+  several nodes of one, by turns         --server http://a:8443,http://b:8443 --publish-server http://c:8443
   any WHIP/WHEP server                   --whip URL --whep URL, where {n} becomes the viewer's number and {p} the publisher's";
 
 const TOP: &str = "\
@@ -39,6 +40,10 @@ Examples:
     curl -d '{\"room\":\"load\",\"id\":\"publisher\",\"token\":\"T\"}' localhost:9443/create/pub
     curl -d '{\"room\":\"load\",\"id\":\"viewer\",\"token\":\"T\"}' localhost:9443/create/sub
     weever-loadgen broadcast --server http://localhost:8443 --token T --viewers 100
+
+  Three nodes of a cluster, published at the first, 150 viewers at each of the two others, and figures of each node:
+    weever-loadgen broadcast --publish-server http://localhost:8443 \\
+        --server http://localhost:8453 --server http://localhost:8463 --viewers 300
 
   Another server, with a token, for a program:
     weever-loadgen broadcast --whip https://host/whip/a --whep https://host/whep/a?{n} --token T --json | jq .loss_percent";
@@ -183,11 +188,19 @@ fn target() -> Vec<Arg> {
         text(
             "server",
             "URL",
-            "A Weever: viewers open the control channel and get all publishers' tracks",
+            "A Weever: viewers open the control channel and get all publishers' tracks. Several (the flag again, or \
+             separated by commas): viewers go to them in turn, and each has its row in the report",
+        )
+        .action(ArgAction::Append),
+        text(
+            "publish-server",
+            "URL",
+            "The Weever that publishers go to [the first --server]",
         ),
         text("room", "NAME", "Room on that Weever").default_value("load"),
         text("whip", "URL", "WHIP endpoint that publishers post to"),
-        text("whep", "URL", "WHEP endpoint that viewers post to"),
+        text("whep", "URL", "WHEP endpoint that viewers post to; several as for --server")
+            .action(ArgAction::Append),
         text(
             "token",
             "TOKEN",
@@ -204,8 +217,10 @@ fn target() -> Vec<Arg> {
         text(
             "server-pid",
             "PID",
-            "The server's process here: its CPU and memory, with its children's",
+            "The server's process here: its CPU and memory, with its children's; several separated by commas",
         )
+        .action(ArgAction::Append)
+        .value_delimiter(',')
         .value_parser(value_parser!(u32)),
         text(
             "server-metrics",

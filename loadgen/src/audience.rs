@@ -12,14 +12,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::counts::Counts;
+use crate::counts::PerNode;
 use crate::impair::{self, Proxy};
 use crate::load::Load;
 use crate::peer::{Identity, PeerError, Prepared};
 use crate::sdp::{Description, Wishes};
 use crate::shard::{Command, Notice, Shard};
 use crate::signal::{Reply, Session, Signal, SignalError};
-use crate::target::{Target, address_of};
+use crate::target::{Node, Target, address_of};
 use crate::viewer::{Habits, Viewer};
 
 /// Late packets of a measurement are waited for so long: a retransmission's whole life.
@@ -76,6 +76,23 @@ pub(crate) struct Manners {
     pub(crate) pairing: Pairing,
 }
 
+impl Manners {
+    /// Where the session with this number goes: its node's place, and who it is there.
+    fn node(&self, number: u32) -> usize {
+        let (viewer, _) = self.pairing.names(number, self.publishers);
+        self.target.node_of(viewer)
+    }
+
+    /// How a session is called when something is said of it.
+    fn called(&self, number: u32) -> String {
+        let node = self.target.nodes.get(self.node(number));
+        match node.filter(|_| self.target.nodes.len() > 1) {
+            Some(Node { name, .. }) => format!("viewer {number} at {name}"),
+            None => format!("viewer {number}"),
+        }
+    }
+}
+
 /// How many got how far.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Tally {
@@ -99,18 +116,41 @@ impl Tally {
         }
     }
 
-    fn fail(&mut self, number: u32, reason: &str) {
+    /// All of several nodes.
+    pub(crate) fn sum(tallies: &[Self]) -> Self {
+        let mut sum = Self::default();
+        for tally in tallies {
+            sum.posted += tally.posted;
+            sum.connected += tally.connected;
+            sum.with_media += tally.with_media;
+            sum.failed += tally.failed;
+            sum.left += tally.left;
+            sum.reasons.extend_from_slice(&tally.reasons);
+        }
+        sum
+    }
+
+    fn fail(&mut self, viewer: &str, reason: &str) {
         self.failed += 1;
         if self.reasons.len() < REASONS_MAX {
-            self.reasons.push(format!("viewer {number}: {reason}"));
+            self.reasons.push(format!("{viewer}: {reason}"));
         }
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
-    tally: Mutex<Tally>,
+    /// Of each node.
+    tallies: Mutex<Vec<Tally>>,
     sessions: Mutex<BTreeMap<u32, Session>>,
+}
+
+impl Shared {
+    fn tell(&self, node: usize, change: impl FnOnce(&mut Tally)) {
+        if let Some(tally) = locked(&self.tallies).get_mut(node) {
+            change(tally);
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -122,7 +162,8 @@ pub(crate) struct Audience {
     manners: Manners,
     signal: Signal,
     identity: Identity,
-    towards: SocketAddr,
+    /// Of each node.
+    towards: Vec<SocketAddr>,
     shards: Vec<Shard>,
     shared: Arc<Shared>,
     joining: JoinSet<()>,
@@ -140,14 +181,20 @@ pub(crate) struct LiveFigures {
 impl Audience {
     pub(crate) async fn gather(manners: Manners, signal: Signal, load: &Load) -> anyhow::Result<Self> {
         let (threads, cpus) = (load.threads, &load.cpus);
-        let towards = address_of(&manners.target.whep.url(1, 1)?).await?;
+        let mut towards = Vec::new();
+        for node in &manners.target.nodes {
+            towards.push(address_of(&node.whep.url(1, 1)?).await?);
+        }
         let (notices, heard) = mpsc::unbounded_channel();
         let cpu = |number: usize| cpus.get(number % cpus.len().max(1)).copied();
         let shards: Result<Vec<_>, _> = (0..threads)
             .map(|number| Shard::start(number, cpu(number), notices.clone()))
             .collect();
-        let shared = Arc::new(Shared::default());
-        tokio::spawn(listen(heard, shared.clone()));
+        let shared = Arc::new(Shared {
+            tallies: Mutex::new(vec![Tally::default(); towards.len()]),
+            sessions: Mutex::default(),
+        });
+        tokio::spawn(listen(heard, shared.clone(), manners.clone()));
         Ok(Self {
             manners,
             signal,
@@ -161,19 +208,26 @@ impl Audience {
     }
 
     pub(crate) fn tally(&self) -> Tally {
-        locked(&self.shared.tally).clone()
+        Tally::sum(&locked(&self.shared.tallies))
+    }
+
+    /// Of each node.
+    pub(crate) fn tallies(&self) -> Vec<Tally> {
+        locked(&self.shared.tallies).clone()
     }
 
     /// Starts a viewer; [`Self::tally`] tells how it went.
     pub(crate) fn join(&mut self, number: u32) {
         while self.joining.try_join_next().is_some() {}
-        locked(&self.shared.tally).posted += 1;
+        let node = self.manners.node(number);
+        self.shared.tell(node, |tally| tally.posted += 1);
         let (manners, signal, shared) = (self.manners.clone(), self.signal.clone(), self.shared.clone());
-        let prepared = Prepared::new(&self.identity, self.towards, manners.wishes);
         let proxy = self.proxy.clone();
-        let Some(commands) = self.shard_of(number).map(|shard| shard.commands.clone()) else {
+        let commands = self.shard_of(number).map(|shard| shard.commands.clone());
+        let (Some(commands), Some(towards)) = (commands, self.towards.get(node)) else {
             return;
         };
+        let prepared = Prepared::new(&self.identity, *towards, manners.wishes);
         self.joining.spawn(async move {
             let entered = match prepared {
                 Ok(prepared) => enter(prepared, number, &manners, &signal, &shared, proxy.as_deref()).await,
@@ -181,7 +235,11 @@ impl Audience {
             };
             match entered {
                 Ok(viewer) => commands.send(Command::Join(Box::new(viewer))),
-                Err(error) => locked(&shared.tally).fail(number, &error.to_string()),
+                Err(error) => {
+                    shared.tell(node, |tally| {
+                        tally.fail(&manners.called(number), &error.to_string())
+                    });
+                }
             }
         });
     }
@@ -239,9 +297,9 @@ impl Audience {
     }
 
     /// What the closed measurement brought, once nothing of it can come any more.
-    pub(crate) async fn collect(&self) -> Counts {
+    pub(crate) async fn collect(&self) -> PerNode {
         sleep(GRACE).await;
-        let mut sum = Counts::default();
+        let mut sum = PerNode::default();
         for shard in &self.shards {
             let (sender, receiver) = oneshot::channel();
             shard.commands.send(Command::Collect(sender));
@@ -267,7 +325,8 @@ impl Audience {
         let commands = self.shard_of(number).map(|shard| shard.commands.clone());
         let session = locked(&self.shared.sessions).remove(&number);
         let signal = self.signal.clone();
-        locked(&self.shared.tally).left += 1;
+        self.shared
+            .tell(self.manners.node(number), |tally| tally.left += 1);
         async move {
             if let Some(commands) = commands {
                 let (sender, receiver) = oneshot::channel();
@@ -323,14 +382,13 @@ impl Audience {
     }
 }
 
-async fn listen(mut notices: mpsc::UnboundedReceiver<Notice>, shared: Arc<Shared>) {
+async fn listen(mut notices: mpsc::UnboundedReceiver<Notice>, shared: Arc<Shared>, manners: Manners) {
     while let Some(notice) = notices.recv().await {
-        let mut tally = locked(&shared.tally);
         match notice {
-            Notice::Connected => tally.connected += 1,
-            Notice::FirstPacket => tally.with_media += 1,
-            Notice::Failed { number, reason } => {
-                tally.fail(number, &reason);
+            Notice::Connected { node } => shared.tell(node, |tally| tally.connected += 1),
+            Notice::FirstPacket { node } => shared.tell(node, |tally| tally.with_media += 1),
+            Notice::Failed { number, node, reason } => {
+                shared.tell(node, |tally| tally.fail(&manners.called(number), &reason));
                 // Its session is the server's to end, but it is not here any more.
                 locked(&shared.sessions).remove(&number);
             }
@@ -348,7 +406,11 @@ async fn enter(
     proxy: Option<&Proxy>,
 ) -> Result<Viewer, JoinError> {
     let (viewer, publisher) = manners.pairing.names(number, manners.publishers);
-    let endpoint = manners.target.whep.url(viewer, publisher)?;
+    let node = manners.node(number);
+    let Some(Node { whep, .. }) = manners.target.nodes.get(node) else {
+        return Err(SignalError::Url(String::new()).into());
+    };
+    let endpoint = whep.url(viewer, publisher)?;
     let begun = Instant::now();
     let (reply, session) = signal.post(&endpoint, prepared.offer(manners.wishes)).await?;
     let kept = session.clone();
@@ -365,7 +427,8 @@ async fn enter(
         _ => None,
     };
     let peer = prepared.accept(&server, way)?;
-    Ok(Viewer::new(number, peer, server, begun, manners.habits.clone()))
+    let habits = manners.habits.clone();
+    Ok(Viewer::new((number, node), peer, server, begun, habits))
 }
 
 #[cfg(test)]

@@ -54,6 +54,37 @@ impl Durations {
     }
 }
 
+/// One measurement by node: whose viewers counted what.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct PerNode(Vec<Counts>);
+
+impl PerNode {
+    /// Those of the node in this place.
+    pub(crate) fn of(&mut self, node: usize) -> &mut Counts {
+        if node >= self.0.len() {
+            self.0.resize_with(node + 1, Counts::default);
+        }
+        &mut self.0[node]
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (node, counts) in other.0.iter().enumerate() {
+            self.of(node).merge(counts);
+        }
+    }
+
+    pub(crate) fn map(self, change: impl Fn(Counts) -> Counts) -> Self {
+        Self(self.0.into_iter().map(change).collect())
+    }
+
+    /// All nodes' together.
+    pub(crate) fn sum(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.0.iter().for_each(|counts| sum.merge(counts));
+        sum
+    }
+}
+
 /// One measurement of some viewers.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counts {

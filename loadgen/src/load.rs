@@ -90,7 +90,7 @@ impl Impair {
 /// How the server's cost is known.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Server {
-    pub(crate) pid: Option<u32>,
+    pub(crate) pids: Vec<u32>,
     pub(crate) metrics: Option<String>,
 }
 
@@ -118,8 +118,9 @@ impl Load {
             scenario,
             target: target(
                 text("whip"),
-                text("whep"),
-                text("server"),
+                &several(matches, "whep", ",http"),
+                &several(matches, "server", ","),
+                text("publish-server"),
                 text("room"),
                 conference,
             )?,
@@ -166,7 +167,14 @@ impl Load {
             cpus: cpus(&text("pin").unwrap_or_default())?,
             seed,
             server: Server {
-                pid: number("server-pid"),
+                pids: matches
+                    .try_get_many::<u32>("server-pid")
+                    .ok()
+                    .flatten()
+                    .into_iter()
+                    .flatten()
+                    .copied()
+                    .collect(),
                 metrics: text("server-metrics"),
             },
             impair: Impair::from_matches(matches)?,
@@ -176,9 +184,9 @@ impl Load {
             command_line: without_secrets(std::env::args().skip(1)),
         };
         load.target.check(load.viewers, load.publishers)?;
-        if let Some(pid) = load.server.pid {
+        for pid in &load.server.pids {
             ensure!(
-                !process::tree(pid).is_empty(),
+                !process::tree(*pid).is_empty(),
                 "--server-pid {pid}: there is no such process here"
             );
         }
@@ -212,20 +220,42 @@ fn without_secrets(words: impl Iterator<Item = String>) -> Vec<String> {
         .collect()
 }
 
+/// A flag that is given several times, or once with several URLs: at each `mark` the next one begins, behind its comma.
+fn several(matches: &ArgMatches, name: &str, mark: &str) -> Vec<String> {
+    let given = matches.try_get_many::<String>(name).ok().flatten();
+    let mut urls = Vec::new();
+    for text in given.into_iter().flatten() {
+        let mut rest = text.as_str();
+        while let Some(comma) = rest.find(mark) {
+            urls.push(rest[..comma].trim().to_owned());
+            rest = &rest[comma + 1..];
+        }
+        urls.push(rest.trim().to_owned());
+    }
+    urls
+}
+
 fn target(
     whip: Option<String>,
-    whep: Option<String>,
-    server: Option<String>,
+    wheps: &[String],
+    servers: &[String],
+    publish: Option<String>,
     room: Option<String>,
     conference: bool,
 ) -> anyhow::Result<Target> {
-    match (whip, whep, server) {
-        (Some(whip), Some(whep), None) => Target::endpoints(&whip, &whep),
-        (None, None, Some(server)) => Target::room(&server, &room.unwrap_or_default(), conference),
-        (None, None, None) => bail!("where to? Give --whip URL and --whep URL, or --server URL for a Weever"),
-        (_, _, Some(_)) => bail!("--server stands for --whip and --whep: give it alone"),
+    match (whip, wheps, servers, publish) {
+        (Some(whip), [_, ..], [], None) => Target::endpoints(&whip, wheps),
+        (None, [], [first, ..], publish) => {
+            let publish = publish.as_ref().unwrap_or(first);
+            Target::room(publish, servers, &room.unwrap_or_default(), conference)
+        }
+        (None, [], [], None) => {
+            bail!("where to? Give --whip URL and --whep URL, or --server URL for a Weever")
+        }
+        (_, _, [], Some(_)) => bail!("--publish-server goes with --server, which says where viewers go"),
+        (_, _, [_, ..], _) => bail!("--server stands for --whip and --whep: give it alone"),
         (None, ..) => bail!("--whip URL is missing: who publishes what --whep watches?"),
-        (_, None, _) => bail!("--whep URL is missing: who watches what --whip publishes?"),
+        (_, [], ..) => bail!("--whep URL is missing: who watches what --whip publishes?"),
     }
 }
 
@@ -345,16 +375,37 @@ mod tests {
     #[test]
     fn a_target_is_given_in_one_way() {
         let some = |text: &str| Some(text.to_owned());
-        assert!(target(some("http://a/i"), some("http://a/o"), None, None, false).is_ok());
-        assert!(target(None, None, some("http://a"), some("room"), false).is_ok());
-        for (whip, whep, server) in [
-            (None, None, None),
-            (some("http://a"), None, None),
-            (None, some("http://a"), None),
-            (some("http://a"), some("http://a"), some("http://a")),
+        let (url, room) = (["http://a/{n}".to_owned()], || some("room"));
+        assert!(target(some("http://a/i"), &url, &[], None, None, false).is_ok());
+        assert!(target(None, &[], &url, None, room(), false).is_ok());
+        assert!(target(None, &[], &url, some("http://b"), room(), false).is_ok());
+        for (whip, wheps, servers, publish) in [
+            (None, &[][..], &[][..], None),
+            (some("http://a"), &[], &[], None),
+            (None, &url, &[], None),
+            (some("http://a"), &url, &url, None),
+            (some("http://a"), &url, &[], some("http://b")),
+            (None, &[], &[], some("http://b")),
         ] {
-            assert!(target(whip, whep, server, some("room"), false).is_err());
+            assert!(target(whip, wheps, servers, publish, room(), false).is_err());
         }
+    }
+
+    #[test]
+    fn urls_are_given_one_by_one_or_together() {
+        let parsed = |words: &[&str], name: &str, mark: &str| {
+            let all = ["weever-loadgen", "broadcast"].iter().chain(words);
+            let matches = crate::arguments::command().get_matches_from(all);
+            several(matches.subcommand().unwrap().1, name, mark)
+        };
+        let servers = parsed(
+            &["--server", "http://a,http://b", "--server", "http://c"],
+            "server",
+            ",",
+        );
+        assert_eq!(servers, ["http://a", "http://b", "http://c"]);
+        let wheps = parsed(&["--whep", "http://a/x?y=1,2,http://b/{n}"], "whep", ",http");
+        assert_eq!(wheps, ["http://a/x?y=1,2", "http://b/{n}"]);
     }
 
     #[test]

@@ -65,6 +65,49 @@ pub(crate) struct Viewers {
     pub(crate) errors: Vec<String>,
 }
 
+/// What the viewers of one server of several saw.
+#[derive(Debug, Default, Clone, Serialize)]
+pub(crate) struct NodeFigures {
+    pub(crate) node: String,
+    pub(crate) viewers: Viewers,
+    pub(crate) packets: u64,
+    pub(crate) mbit_per_second: f64,
+    pub(crate) lost: u64,
+    pub(crate) loss_percent: f64,
+    pub(crate) worst_viewer_loss_percent: f64,
+    pub(crate) recovered: u64,
+    pub(crate) freezes: u64,
+    pub(crate) frozen_seconds: f64,
+    pub(crate) auth_failures: u64,
+    pub(crate) delay_ms: Summary,
+    pub(crate) join_ms: Summary,
+    pub(crate) first_packet_ms: Summary,
+    pub(crate) first_keyframe_ms: Summary,
+}
+
+impl NodeFigures {
+    fn new(observed: &ObservedNode, seconds: f64) -> Self {
+        let ObservedNode { name, counts, tally } = observed;
+        Self {
+            node: name.clone(),
+            viewers: Viewers::new(counts, tally),
+            packets: counts.packets,
+            mbit_per_second: counts.bytes as f64 * 8.0 / 1e6 / seconds,
+            lost: counts.missing,
+            loss_percent: counts.loss_percent(),
+            worst_viewer_loss_percent: counts.worst_loss_percent,
+            recovered: counts.recovered,
+            freezes: counts.freezes,
+            frozen_seconds: counts.frozen.as_secs_f64(),
+            auth_failures: counts.auth_failures,
+            delay_ms: Summary::of(&counts.delay),
+            join_ms: Summary::of(&counts.join),
+            first_packet_ms: Summary::of(&counts.first_packet),
+            first_keyframe_ms: Summary::of(&counts.first_keyframe),
+        }
+    }
+}
+
 /// What one process of the server cost.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ProcessCost {
@@ -76,6 +119,19 @@ pub(crate) struct ProcessCost {
     pub(crate) rss_bytes: u64,
     /// Since before the first viewer.
     pub(crate) rss_growth_bytes: i64,
+}
+
+impl Viewers {
+    fn new(counts: &Counts, tally: &Tally) -> Self {
+        Self {
+            asked: tally.posted,
+            connected: tally.connected,
+            with_media: counts.with_media,
+            // Those who are there and see nothing have failed, too.
+            failed: tally.failed + counts.starved,
+            errors: tally.reasons.iter().take(SHOWN_ERRORS).cloned().collect(),
+        }
+    }
 }
 
 /// What one thread of the generator cost.
@@ -103,6 +159,9 @@ pub(crate) struct Generator {
 pub(crate) struct Measurement {
     pub(crate) seconds: f64,
     pub(crate) viewers: Viewers,
+    /// Where several servers are watched: each one's part.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) nodes: Vec<NodeFigures>,
     pub(crate) sent: Sent,
     pub(crate) packets: u64,
     pub(crate) packets_per_second: f64,
@@ -144,10 +203,18 @@ pub(crate) struct Measurement {
     pub(crate) udp: Udp,
 }
 
+/// What viewers of one server counted.
+pub(crate) struct ObservedNode {
+    pub(crate) name: String,
+    pub(crate) counts: Counts,
+    pub(crate) tally: Tally,
+}
+
 /// What a measurement is made from.
 pub(crate) struct Observed<'a> {
     pub(crate) counts: &'a Counts,
     pub(crate) tally: &'a Tally,
+    pub(crate) nodes: &'a [ObservedNode],
     /// Before the first viewer, and around the measurement.
     pub(crate) before: &'a Snapshot,
     pub(crate) start: &'a Snapshot,
@@ -173,14 +240,14 @@ impl Measurement {
         let generator = generator(observed, lasted);
         Self {
             seconds,
-            viewers: Viewers {
-                asked: tally.posted,
-                connected: tally.connected,
-                with_media: counts.with_media,
-                // Those who are there and see nothing have failed, too.
-                failed: tally.failed + counts.starved,
-                errors: tally.reasons.iter().take(SHOWN_ERRORS).cloned().collect(),
-            },
+            viewers: Viewers::new(counts, tally),
+            // Of a single one nothing is left to say.
+            nodes: Some(observed.nodes)
+                .filter(|nodes| nodes.len() > 1)
+                .into_iter()
+                .flatten()
+                .map(|node| NodeFigures::new(node, seconds))
+                .collect(),
             sent: end.sent.since(start.sent),
             packets: counts.packets,
             packets_per_second: counts.packets as f64 / seconds,

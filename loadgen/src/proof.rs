@@ -136,7 +136,7 @@ impl Snapshot {
             None => None,
         };
         Self {
-            server: server.pid.map(process::tree).unwrap_or_default(),
+            server: server.pids.iter().flat_map(|pid| process::tree(*pid)).collect(),
             scraped,
             udp: Udp::now(),
             socket_drops: socket_drops(),

@@ -7,9 +7,9 @@ use tokio::time::sleep;
 
 use crate::audience::{Audience, Manners, Pairing, Tally};
 use crate::clock::Clock;
-use crate::counts::Counts;
+use crate::counts::{Counts, PerNode};
 use crate::load::Load;
-use crate::measurement::{Measurement, Observed};
+use crate::measurement::{Measurement, Observed, ObservedNode};
 use crate::progress::Progress;
 use crate::proof::Snapshot;
 use crate::publishers::Publishers;
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A measurement that goes on.
 pub(crate) struct Opened {
     pub(crate) start: Snapshot,
-    joined: Counts,
+    joined: PerNode,
 }
 
 pub(crate) struct Run<'a> {
@@ -34,8 +34,8 @@ pub(crate) struct Run<'a> {
     pub(crate) progress: Progress,
     publishers: Publishers,
     before: Snapshot,
-    /// Failures until then are in a measurement already.
-    told: Tally,
+    /// Failures until then, at each node, are in a measurement already.
+    told: Vec<Tally>,
     /// What the handshakes agreed on.
     cipher: Option<&'static str>,
 }
@@ -83,7 +83,7 @@ impl<'a> Run<'a> {
             progress,
             publishers,
             before,
-            told: Tally::default(),
+            told: vec![Tally::default(); load.target.nodes.len()],
             cipher: None,
         })
     }
@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
     pub(crate) async fn open(&self) -> Opened {
         self.audience.close();
         let start = self.snapshot().await;
-        let joined = joins_of(self.audience.collect().await);
+        let joined = self.audience.collect().await.map(joins_of);
         Opened { start, joined }
     }
 
@@ -131,16 +131,31 @@ impl<'a> Run<'a> {
     pub(crate) async fn close(&mut self, opened: Opened) -> Measurement {
         let end = self.snapshot().await;
         self.audience.close();
-        let mut counts = self.audience.collect().await;
-        counts.merge(&opened.joined);
+        let mut by_node = self.audience.collect().await;
+        by_node.merge(&opened.joined);
+        let mut counts = by_node.sum();
         self.cipher = counts.cipher.or(self.cipher);
         counts.cipher = self.cipher;
         let impaired = self.audience.impaired();
-        let tally = self.audience.tally();
-        let told = std::mem::replace(&mut self.told, tally.clone());
+        let tallies = self.audience.tallies();
+        let told = std::mem::replace(&mut self.told, tallies.clone());
+        let since: Vec<Tally> = tallies
+            .iter()
+            .zip(&told)
+            .map(|(now, told)| now.since(told))
+            .collect();
+        let nodes = self.load.target.nodes.iter().zip(&since).enumerate();
+        let nodes: Vec<ObservedNode> = nodes
+            .map(|(at, (node, tally))| ObservedNode {
+                name: node.name.clone(),
+                counts: by_node.of(at).clone(),
+                tally: tally.clone(),
+            })
+            .collect();
         Measurement::new(&Observed {
             counts: &counts,
-            tally: &tally.since(&told),
+            tally: &Tally::sum(&since),
+            nodes: &nodes,
             before: &self.before,
             start: &opened.start,
             end: &end,

@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 
-use crate::counts::Counts;
+use crate::counts::PerNode;
 use crate::viewer::{Milestone, Read, Viewer};
 
 /// What one read of a socket can give: a GRO of 64 KiB each.
@@ -40,16 +40,24 @@ pub(crate) enum Command {
     /// Ends the measurement.
     Close,
     /// Tells what the closed measurement brought.
-    Collect(oneshot::Sender<Counts>),
+    Collect(oneshot::Sender<PerNode>),
     Stop,
 }
 
 /// What a shard tells.
 #[derive(Debug)]
 pub(crate) enum Notice {
-    Connected,
-    FirstPacket,
-    Failed { number: u32, reason: String },
+    Connected {
+        node: usize,
+    },
+    FirstPacket {
+        node: usize,
+    },
+    Failed {
+        number: u32,
+        node: usize,
+        reason: String,
+    },
 }
 
 /// Live figures, for progress.
@@ -102,8 +110,8 @@ impl Shard {
             free: Vec::new(),
             numbers: FxHashMap::default(),
             timers: BinaryHeap::new(),
-            counts: Counts::default(),
-            closed: Counts::default(),
+            counts: PerNode::default(),
+            closed: PerNode::default(),
             connecting: 0,
             told: Instant::now(),
         };
@@ -170,9 +178,9 @@ struct Turn {
     free: Vec<usize>,
     numbers: FxHashMap<u32, usize>,
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
-    counts: Counts,
+    counts: PerNode,
     /// Of the measurement that was closed.
-    closed: Counts,
+    closed: PerNode,
     /// Viewers whose handshake goes on.
     connecting: usize,
     told: Instant,
@@ -227,7 +235,8 @@ impl Turn {
             Command::Collect(reply) => {
                 let mut counts = std::mem::take(&mut self.closed);
                 let now = Instant::now();
-                self.seats().for_each(|viewer| viewer.collect(now, &mut counts));
+                self.seats()
+                    .for_each(|viewer| viewer.collect(now, counts.of(viewer.node)));
                 let _ = reply.send(counts);
             }
             Command::Stop => {}
@@ -268,6 +277,7 @@ impl Turn {
             return;
         };
         let viewer = &mut seat.viewer;
+        let counts = self.counts.of(viewer.node);
         let mut failure = None;
         // Until it is empty: readiness is told once.
         loop {
@@ -294,7 +304,7 @@ impl Turn {
                     now,
                     arrival: arrival(now, system, meta),
                 };
-                if let Err(error) = viewer.handle_read(read, &mut self.counts) {
+                if let Err(error) = viewer.handle_read(read, counts) {
                     failure = Some(error);
                 }
             }
@@ -313,15 +323,16 @@ impl Turn {
         let Some(Some(seat)) = self.viewers.get_mut(at) else {
             return;
         };
-        let polled = seat.viewer.poll(now, &mut self.counts);
+        let node = seat.viewer.node;
+        let polled = seat.viewer.poll(now, self.counts.of(node));
         while let Some(milestone) = seat.viewer.milestone() {
             if milestone == Milestone::Connected {
                 seat.connected = true;
                 self.connecting -= 1;
             }
             let _ = self.notices.send(match milestone {
-                Milestone::Connected => Notice::Connected,
-                Milestone::FirstPacket => Notice::FirstPacket,
+                Milestone::Connected => Notice::Connected { node },
+                Milestone::FirstPacket => Notice::FirstPacket { node },
             });
         }
         if let Err(error) = polled {
@@ -349,7 +360,8 @@ impl Turn {
             if seat.armed != due {
                 continue;
             }
-            match seat.viewer.handle_timeout(now, &mut self.counts) {
+            let counts = self.counts.of(seat.viewer.node);
+            match seat.viewer.handle_timeout(now, counts) {
                 Ok(()) => self.go_on(at, now),
                 Err(error) => self.fail(at, &error),
             }
@@ -360,6 +372,7 @@ impl Turn {
         if let Some(viewer) = self.remove(at) {
             let _ = self.notices.send(Notice::Failed {
                 number: viewer.number,
+                node: viewer.node,
                 reason: error.to_string(),
             });
         }
@@ -376,7 +389,7 @@ impl Turn {
         self.free.push(at);
         self.numbers.remove(&viewer.number);
         viewer.close();
-        viewer.collect(Instant::now(), &mut self.counts);
+        viewer.collect(Instant::now(), self.counts.of(viewer.node));
         let _ = self.poll.registry().deregister(&mut viewer.peer.socket);
         Some(viewer)
     }

@@ -43,29 +43,64 @@ impl Template {
     }
 }
 
+/// A server that is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// What it is called in reports and errors: as it was given.
+    pub(crate) name: String,
+    pub(crate) whep: Template,
+}
+
 /// Where media goes in and out.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) whip: Template,
-    pub(crate) whep: Template,
+    /// One at least; viewers go to them in turn.
+    pub(crate) nodes: Vec<Node>,
     /// Viewers open a control channel, and the server offers them every publisher's tracks.
     pub(crate) multistream: bool,
 }
 
 impl Target {
-    /// Any server's endpoints.
-    pub(crate) fn endpoints(whip: &str, whep: &str) -> anyhow::Result<Self> {
+    /// Any servers' endpoints.
+    pub(crate) fn endpoints(whip: &str, wheps: &[String]) -> anyhow::Result<Self> {
+        let node = |whep: &String| {
+            let name = whep.clone();
+            let whep = Template::parse(whep).context("--whep")?;
+            Ok(Node { name, whep })
+        };
+        Self::of(
+            Template::parse(whip).context("--whip")?,
+            wheps.iter().map(node).collect::<anyhow::Result<_>>()?,
+            false,
+        )
+    }
+
+    fn of(whip: Template, nodes: Vec<Node>, multistream: bool) -> anyhow::Result<Self> {
+        ensure!(!nodes.is_empty(), "where to? No server is given");
+        for (at, node) in nodes.iter().enumerate() {
+            let again = nodes.iter().skip(at + 1).any(|other| other.name == node.name);
+            ensure!(
+                !again,
+                "{} is given twice: each is one node of the report",
+                node.name
+            );
+        }
         Ok(Self {
-            whip: Template::parse(whip).context("--whip")?,
-            whep: Template::parse(whep).context("--whep")?,
-            multistream: false,
+            whip,
+            nodes,
+            multistream,
         })
     }
 
-    /// A room of a Weever, watched as its own clients do. In a conference everybody has one name for both: a server
+    /// A room of Weevers, watched as their own clients do. In a conference everybody has one name for both: a server
     /// doesn't send back to a publisher what is its own.
-    pub(crate) fn room(server: &str, room: &str, conference: bool) -> anyhow::Result<Self> {
-        let base = server.trim_end_matches('/');
+    pub(crate) fn room(
+        publish: &str,
+        servers: &[String],
+        room: &str,
+        conference: bool,
+    ) -> anyhow::Result<Self> {
         let named = !room.is_empty() && !room.contains(['/', '?', '#', '{', '}']);
         ensure!(
             named,
@@ -77,21 +112,36 @@ impl Target {
             // A token belongs to what stands before the plus: one for all publishers, one for all viewers.
             ("publisher+", "viewer+")
         };
-        Ok(Self {
-            whip: Template::parse(&format!("{base}/pub/{room}/{publisher}{PUBLISHER}"))
-                .context("--server")?,
-            whep: Template::parse(&format!("{base}/sub/{room}/{viewer}{VIEWER}")).context("--server")?,
-            multistream: true,
-        })
+        let below = |base: &str, way: &str, name: &str| {
+            let base = base.trim_end_matches('/');
+            Template::parse(&format!("{base}/{way}/{room}/{name}"))
+        };
+        let node = |server: &String| {
+            let whep = below(server, "sub", &format!("{viewer}{VIEWER}")).context("--server")?;
+            let name = server.trim_end_matches('/').to_owned();
+            Ok(Node { name, whep })
+        };
+        let nodes = servers.iter().map(node).collect::<anyhow::Result<_>>()?;
+        let whip = below(publish, "pub", &format!("{publisher}{PUBLISHER}")).context("--publish-server")?;
+        Self::of(whip, nodes, true)
+    }
+
+    /// Where a viewer goes, by its number, from 1: its node's place.
+    pub(crate) fn node_of(&self, viewer: u32) -> usize {
+        let number = usize::try_from(viewer.saturating_sub(1)).unwrap_or(0);
+        number % self.nodes.len().max(1)
     }
 
     /// Refuses names that would be given twice.
     pub(crate) fn check(&self, viewers: u32, publishers: u32) -> anyhow::Result<()> {
-        ensure!(
-            viewers <= 1 || self.whep.varies_by_viewer(),
-            "--whep needs {VIEWER} in it, so that {viewers} viewers have names of their own \
-             (a server without names takes it as a query: ...?viewer={VIEWER})"
-        );
+        for node in &self.nodes {
+            ensure!(
+                viewers <= 1 || node.whep.varies_by_viewer(),
+                "--whep {} needs {VIEWER} in it, so that {viewers} viewers have names of their own \
+                 (a server without names takes it as a query: ...?viewer={VIEWER})",
+                node.name
+            );
+        }
         ensure!(
             publishers <= 1 || self.whip.varies_by_publisher(),
             "--whip needs {PUBLISHER} in it, so that {publishers} publishers have names of their own"
@@ -130,30 +180,55 @@ mod tests {
 
     #[test]
     fn names_must_differ() {
-        let target = Target::endpoints("http://a/in", "http://a/out/{n}").unwrap();
+        let endpoints = |whep: &str| Target::endpoints("http://a/in", &[whep.to_owned()]).unwrap();
+        let target = endpoints("http://a/out/{n}");
         assert!(target.check(100, 1).is_ok());
         let error = target.check(100, 2).unwrap_err().to_string();
         assert!(error.contains("--whip") && error.contains("{p}"), "{error}");
-        let fixed = Target::endpoints("http://a/in", "http://a/out").unwrap();
+        let fixed = endpoints("http://a/out");
         assert!(fixed.check(1, 1).is_ok());
         assert!(fixed.check(2, 1).unwrap_err().to_string().contains("{n}"));
     }
 
     #[test]
     fn a_room_has_both_ends() {
-        let target = Target::room("http://localhost:8443/", "lobby", false).unwrap();
+        let room = |room: &str, conference| {
+            let server = "http://localhost:8443/".to_owned();
+            Target::room(&server.clone(), &[server], room, conference)
+        };
+        let target = room("lobby", false).unwrap();
         assert_eq!(target.whip.url(1, 2).unwrap().path(), "/pub/lobby/publisher+2");
-        assert_eq!(target.whep.url(9, 1).unwrap().path(), "/sub/lobby/viewer+9");
+        assert_eq!(
+            target.nodes[0].whep.url(9, 1).unwrap().as_str(),
+            "http://localhost:8443/sub/lobby/viewer+9"
+        );
         assert!(target.multistream && target.check(5, 5).is_ok());
-        let conference = Target::room("http://localhost:8443", "lobby", true).unwrap();
+        let conference = room("lobby", true).unwrap();
         assert_eq!(
             conference.whip.url(1, 2).unwrap().path(),
             "/pub/lobby/participant2"
         );
         assert_eq!(
-            conference.whep.url(2, 1).unwrap().path(),
+            conference.nodes[0].whep.url(2, 1).unwrap().path(),
             "/sub/lobby/participant2"
         );
-        assert!(Target::room("http://localhost:8443", "a/b", false).is_err());
+        assert!(room("a/b", false).is_err());
+    }
+
+    #[test]
+    fn viewers_go_to_nodes_in_turn() {
+        let servers = ["http://a", "http://b/", "http://c"].map(str::to_owned);
+        let target = Target::room("http://d", &servers, "lobby", false).unwrap();
+        let at = |viewer| target.nodes[target.node_of(viewer)].name.as_str();
+        assert_eq!(
+            [at(1), at(2), at(3), at(4)],
+            ["http://a", "http://b", "http://c", "http://a"]
+        );
+        assert_eq!(target.whip.url(1, 1).unwrap().host_str(), Some("d"));
+        let twice = ["http://a", "http://a/"].map(str::to_owned);
+        let error = Target::room("http://a", &twice, "lobby", false)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("http://a is given twice"), "{error}");
     }
 }

@@ -77,6 +77,8 @@ pub(crate) struct Read<'a> {
 /// One viewer.
 pub(crate) struct Viewer {
     pub(crate) number: u32,
+    /// Whose it is, of the servers that are watched.
+    pub(crate) node: usize,
     pub(crate) peer: Peer,
     srtp: Option<Srtp>,
     tracks: Vec<Track>,
@@ -104,12 +106,19 @@ pub(crate) struct Viewer {
 
 impl Viewer {
     /// `begun`: when it was POSTed.
-    pub(crate) fn new(number: u32, peer: Peer, server: Description, begun: Instant, habits: Habits) -> Self {
+    pub(crate) fn new(
+        (number, node): (u32, usize),
+        peer: Peer,
+        server: Description,
+        begun: Instant,
+        habits: Habits,
+    ) -> Self {
         let mut random = fastrand::Rng::with_seed(habits.seed ^ (u64::from(number) << 32));
         let now = Instant::now();
         let twcc = server.tracks.iter().find_map(|track| track.twcc_id);
         Self {
             number,
+            node,
             peer,
             srtp: None,
             streams: Vec::with_capacity(server.tracks.len()),

@@ -42,11 +42,17 @@ struct Faults {
     token: Option<&'static str>,
     /// Media is sealed with a key that viewers don't have: they can't tell that from a changed byte.
     wrong_key: bool,
+    /// Under `/whep2` it is as another node: these of its viewers' packets are lost.
+    second_loses_every: Option<u64>,
+    /// So many viewers it takes there.
+    second_viewers_max: Option<usize>,
 }
 
 struct Session {
     rtc: Rtc,
     publisher: bool,
+    /// It came under `/whep2`.
+    second: bool,
     mid: Option<Mid>,
     pt: Option<Pt>,
     /// Of an offer that waits for its answer.
@@ -227,6 +233,11 @@ impl Forwarder {
         if !publisher && self.faults.viewers_max.is_some_and(|max| viewers >= max) {
             return "HTTP/1.1 503 Service Unavailable\r\n\r\nfull".into();
         }
+        let second = head.contains("/whep2");
+        let there = self.sessions.iter().filter(|session| session.second).count();
+        if second && self.faults.second_viewers_max.is_some_and(|max| there >= max) {
+            return "HTTP/1.1 503 Service Unavailable\r\n\r\nfull".into();
+        }
         let mut rtc = Rtc::builder()
             .set_rtp_mode(true)
             .set_ice_lite(true)
@@ -252,6 +263,7 @@ impl Forwarder {
         self.sessions.push(Session {
             rtc,
             publisher,
+            second,
             mid,
             pt: None,
             pending,
@@ -361,6 +373,10 @@ impl Forwarder {
             let (Some(mid), Some(pt)) = (session.mid, session.pt) else {
                 continue;
             };
+            let loses = self.faults.second_loses_every;
+            if session.second && loses.is_some_and(|every| self.count.is_multiple_of(every)) {
+                continue;
+            }
             let mut api = session.rtc.direct_api();
             let Some(stream) = api.stream_tx_by_mid(mid, None) else {
                 continue;
@@ -755,6 +771,100 @@ fn a_long_run_is_told_in_intervals() {
     assert!(
         report["trend"]["server_mib_per_hour"].is_null(),
         "too short for a trend"
+    );
+}
+
+/// Two nodes, of which the second is the same server under another path.
+fn of_two_nodes(port: u16, more: &[&str]) -> Finished {
+    let node = |path: &str| format!("http://127.0.0.1:{port}/{path}/{{n}}");
+    Command::new(env!("CARGO_BIN_EXE_weever-loadgen"))
+        .args(["broadcast", "--whip", &format!("http://127.0.0.1:{port}/whip")])
+        .args(["--whep", &format!("{},{}", node("whep"), node("whep2"))])
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn each_node_has_figures_of_its_own() {
+    let server = Server::start(Faults {
+        second_loses_every: Some(97),
+        ..Faults::default()
+    });
+    let html = std::env::temp_dir().join(format!("loadgen-nodes-{}.html", server.port));
+    let finished = of_two_nodes(
+        server.port,
+        &[
+            "--json",
+            "--viewers",
+            "5",
+            "--seconds",
+            "4",
+            "--bitrate",
+            "3000",
+            "--gop",
+            "30",
+            "--html",
+            html.to_str().unwrap(),
+        ],
+    );
+    let page = std::fs::read_to_string(&html).unwrap();
+    std::fs::remove_file(&html).unwrap();
+    let report = report(&finished);
+    let nodes = report["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 2, "{report}");
+    for (node, (path, viewers)) in nodes.iter().zip([("whep", 3), ("whep2", 2)]) {
+        let name = format!("http://127.0.0.1:{}/{path}/{{n}}", server.port);
+        assert_eq!(node["node"], name);
+        assert_eq!(node["viewers"]["with_media"], viewers, "{node}");
+        assert_eq!(node["viewers"]["asked"], viewers, "{node}");
+        assert_eq!(node["join_ms"]["count"], viewers, "{node}");
+        assert!(node["delay_ms"]["p99"].as_f64().unwrap() > 0.0, "{node}");
+        assert!(page.contains(&format!("<td>{name}</td>")), "{page}");
+    }
+    assert_eq!(nodes[0]["lost"], 0, "{report}");
+    let loss = nodes[1]["loss_percent"].as_f64().unwrap();
+    assert!((0.8..1.3).contains(&loss), "{report}");
+    // After a hole the picture stands until the next keyframe, of both who watch there.
+    assert!(nodes[1]["freezes"].as_u64() >= Some(2), "{report}");
+    for name in ["packets", "lost"] {
+        let parts: u64 = nodes.iter().map(|node| node[name].as_u64().unwrap()).sum();
+        assert_eq!(report[name].as_u64(), Some(parts), "{name}: {report}");
+    }
+}
+
+#[test]
+fn who_was_refused_is_told_with_the_node() {
+    let server = Server::start(Faults {
+        second_viewers_max: Some(1),
+        ..Faults::default()
+    });
+    let finished = of_two_nodes(server.port, &["--viewers", "4", "--seconds", "2"]);
+    let table = String::from_utf8(finished.stdout).unwrap();
+    assert!(!finished.status.success());
+    let second = format!("http://127.0.0.1:{}/whep2/{{n}}", server.port);
+    let told = format!("viewer 4 at {second}: ");
+    assert!(table.contains(&told) && table.contains("503: full"), "{table}");
+    let row = |node: &str| -> Vec<String> {
+        let found = table.lines().find(|line| line.starts_with(&format!("{node} ")));
+        let words = found.unwrap_or_else(|| panic!("no row of {node}: {table}"));
+        words.split_whitespace().map(str::to_owned).collect()
+    };
+    let first = row(&format!("http://127.0.0.1:{}/whep/{{n}}", server.port));
+    assert_eq!(first[1..3], ["2", "0"], "{table}");
+    assert_eq!(row(&second)[1..3], ["1", "1"], "{table}");
+}
+
+#[test]
+fn of_one_server_nothing_is_said_twice() {
+    let server = Server::start(Faults::default());
+    let finished = broadcast(server.port, &["--seconds", "2", "--json"]);
+    assert!(report(&finished).get("nodes").is_none(), "{finished:?}");
+    let finished = broadcast(server.port, &["--seconds", "2"]);
+    let table = String::from_utf8(finished.stdout).unwrap();
+    assert!(
+        !table.contains("node") && table.contains("1 connected"),
+        "{table}"
     );
 }
 

@@ -11,6 +11,7 @@ from . import (  # noqa: F401 (they register themselves)
     browser,
     channel_scenarios,
     client_scenarios,
+    cluster_program_scenarios,
     cluster_scenarios,
     fault_scenarios,
     hostile_scenarios,

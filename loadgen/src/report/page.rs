@@ -31,6 +31,7 @@ pub(crate) fn render(report: &Report) -> String {
                 }
                 (verdict(report))
                 (tiles(report))
+                @if !result.nodes.is_empty() { (nodes(result)) }
                 section.plots {
                     @for plot in plots(report) { (plot.render()) }
                 }
@@ -178,10 +179,12 @@ fn plots(report: &Report) -> Vec<Plot> {
         ));
         plots.push(plot("Server's memory", "MB", vec![series("MB", resident)]));
     }
-    plots.push(shares(
-        "Delay of the packets measured",
-        vec![("delay", &report.result.delay_ms)],
-    ));
+    let nodes = report.result.nodes.iter();
+    let mut delays: Vec<(&str, &Summary)> = nodes.map(|node| (node.node.as_str(), &node.delay_ms)).collect();
+    if delays.is_empty() {
+        delays.push(("delay", &report.result.delay_ms));
+    }
+    plots.push(shares("Delay of the packets measured", delays));
     let joins = joins(report);
     plots.push(shares(
         "Joining",
@@ -243,6 +246,37 @@ fn steps(report: &Report) -> Markup {
                             td { (number(step.server_cpu_percent, 0)) }
                             td { (number(step.server_ns_per_packet, 0)) }
                             td { (format!("{:.0}", step.generator_cpu_percent)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn nodes(result: &Measurement) -> Markup {
+    html! {
+        section {
+            h2 { "Nodes" }
+            table {
+                thead { tr {
+                    @for head in ["node", "viewers", "failed", "join p50 ms", "join p99 ms", "keyframe p99 ms", "Mbit/s", "loss %", "p50 ms", "p90 ms", "p99 ms", "freezes"] { th { (head) } }
+                } }
+                tbody {
+                    @for node in &result.nodes {
+                        tr {
+                            td { (node.node) }
+                            td { (node.viewers.with_media) }
+                            td { (node.viewers.failed) }
+                            td { (number(node.join_ms.p50, 0)) }
+                            td { (number(node.join_ms.p99, 0)) }
+                            td { (number(node.first_keyframe_ms.p99, 0)) }
+                            td { (format!("{:.1}", node.mbit_per_second)) }
+                            td { (format!("{:.3}", node.loss_percent)) }
+                            td { (number(node.delay_ms.p50, 2)) }
+                            td { (number(node.delay_ms.p90, 2)) }
+                            td { (number(node.delay_ms.p99, 2)) }
+                            td { (node.freezes) }
                         }
                     }
                 }

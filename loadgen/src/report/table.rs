@@ -14,6 +14,7 @@ pub(crate) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     let result = &report.result;
     viewers(result, out)?;
+    nodes(result, out)?;
     media(result, out)?;
     times(result, out)?;
     server(result, out)?;
@@ -87,6 +88,38 @@ fn viewers(result: &Measurement, out: &mut impl Write) -> io::Result<()> {
         row(out, "", error)?;
     }
     Ok(())
+}
+
+/// Of several servers that were watched.
+fn nodes(result: &Measurement, out: &mut impl Write) -> io::Result<()> {
+    if result.nodes.is_empty() {
+        return Ok(());
+    }
+    let longest = result.nodes.iter().map(|node| node.node.chars().count()).max();
+    let width = longest.unwrap_or(0).max("node".len());
+    writeln!(
+        out,
+        "\n{:<width$}{:>9}{:>8}{:>11}{:>10}{:>9}{:>9}{:>9}{:>9}{:>10}",
+        "node", "viewers", "failed", "join p99", "Mbit/s", "loss %", "p50 ms", "p90 ms", "p99 ms", "freezes"
+    )?;
+    let ms = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.2}"));
+    for node in &result.nodes {
+        writeln!(
+            out,
+            "{:<width$}{:>9}{:>8}{:>11}{:>10.1}{:>9.3}{:>9}{:>9}{:>9}{:>10}",
+            node.node,
+            node.viewers.with_media,
+            node.viewers.failed,
+            ms(node.join_ms.p99),
+            node.mbit_per_second,
+            node.loss_percent,
+            ms(node.delay_ms.p50),
+            ms(node.delay_ms.p90),
+            ms(node.delay_ms.p99),
+            node.freezes,
+        )?;
+    }
+    writeln!(out)
 }
 
 fn media(result: &Measurement, out: &mut impl Write) -> io::Result<()> {
