@@ -788,7 +788,7 @@ fn of_two_nodes(port: u16, more: &[&str]) -> Finished {
 #[test]
 fn each_node_has_figures_of_its_own() {
     let server = Server::start(Faults {
-        second_loses_every: Some(97),
+        second_loses_every: Some(400),
         ..Faults::default()
     });
     let html = std::env::temp_dir().join(format!("loadgen-nodes-{}.html", server.port));
@@ -799,7 +799,7 @@ fn each_node_has_figures_of_its_own() {
             "--viewers",
             "5",
             "--seconds",
-            "4",
+            "6",
             "--bitrate",
             "3000",
             "--gop",
@@ -824,9 +824,9 @@ fn each_node_has_figures_of_its_own() {
     }
     assert_eq!(nodes[0]["lost"], 0, "{report}");
     let loss = nodes[1]["loss_percent"].as_f64().unwrap();
-    assert!((0.8..1.3).contains(&loss), "{report}");
-    // After a hole the picture stands until the next keyframe, of both who watch there.
-    assert!(nodes[1]["freezes"].as_u64() >= Some(2), "{report}");
+    assert!((0.1..0.5).contains(&loss), "{report}");
+    // After a hole the picture stands until the next keyframe, a second away at most.
+    assert!(nodes[1]["freezes"].as_u64() > Some(0), "{report}");
     for name in ["packets", "lost"] {
         let parts: u64 = nodes.iter().map(|node| node[name].as_u64().unwrap()).sum();
         assert_eq!(report[name].as_u64(), Some(parts), "{name}: {report}");
