@@ -127,7 +127,12 @@ async fn a_frame_that_is_not_masked() {
 #[tokio::test]
 async fn a_frame_that_is_longer_than_anybody_needs() {
     refused(&[FIN | TEXT, 0x80 | 126, 0x10, 0x01, 0, 0, 0, 0], TOO_BIG).await;
-    let eight_bytes = [&[FIN | BINARY, 0x80 | 127][..], &(1u64 << 40).to_be_bytes(), &[0; 4]].concat();
+    let eight_bytes = [
+        &[FIN | BINARY, 0x80 | 127][..],
+        &(1u64 << 40).to_be_bytes(),
+        &[0; 4],
+    ]
+    .concat();
     refused(&eight_bytes, TOO_BIG).await;
     // The highest bit must be zero (§5.2).
     let all_ones = [&[FIN | BINARY, 0x80 | 127][..], &u64::MAX.to_be_bytes(), &[0; 4]].concat();
@@ -206,7 +211,12 @@ async fn a_close_that_says_what_nobody_may_say() {
 async fn a_close_is_answered_and_flushed() {
     refused(&close(1000), 1000).await;
     refused(&close(4321), 4321).await;
-    let behind_others = [frame(FIN | TEXT, b"unheard"), frame(FIN | PING, b"p"), close(1001)].concat();
+    let behind_others = [
+        frame(FIN | TEXT, b"unheard"),
+        frame(FIN | PING, b"p"),
+        close(1001),
+    ]
+    .concat();
     refused(&behind_others, GOING_AWAY).await;
     let house = House::empty(&[]).await;
     let mut socket = Socket::open(house.running.private).await;

@@ -2,12 +2,14 @@
 //! must hold of any input. libFuzzer's binaries (`fuzz_targets/`) and the replay of the corpora (`tests/replay.rs`)
 //! call the same functions.
 
+mod http;
 mod ipc;
 mod sdp;
 mod settings;
 mod wire;
 mod worker;
 
+pub use http::{event_topics, webhook_reply};
 pub use ipc::{from_shard, to_shard};
 pub use sdp::{sdp_answer, sdp_fragment, sdp_offer};
 pub use settings::settings;
@@ -31,4 +33,6 @@ pub const TARGETS: &[Target] = &[
     ("sdp_answer", sdp_answer),
     ("sdp_fragment", sdp_fragment),
     ("settings", settings),
+    ("webhook_reply", webhook_reply),
+    ("event_topics", event_topics),
 ];
