@@ -222,7 +222,8 @@ export const tests = {
       await link.waitFor();
       const [download] = await Promise.all([page.waitForEvent("download"), link.click()]);
       const { pathname, searchParams } = new URL(download.url());
-      assert(pathname.startsWith(`/rooms/${stage.room}/pub/alice+`), `its own packets: ${pathname}`);
+      const names = decodeURIComponent(pathname);
+      assert(names.startsWith(`/rooms/${stage.room}/pub/alice+`), `its own packets: ${names}`);
       assert(searchParams.get("seconds") === "10", `it ends by itself: ${searchParams}`);
       const chunks = [];
       for await (const chunk of await download.createReadStream()) chunks.push(chunk);
