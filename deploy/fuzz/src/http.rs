@@ -1,7 +1,7 @@
 //! Bodies of HTTP: what a player asks for, what a webhook replies.
 
-use weever_controlplane::auth::reply::{MAX_REASON, Unclear, decide};
 use weever_controlplane::auth::Denied;
+use weever_controlplane::auth::reply::{MAX_REASON, Unclear, decide};
 use weever_controlplane::http::player_events::topics;
 use weever_controlplane::rooms::Topic;
 

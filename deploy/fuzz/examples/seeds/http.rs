@@ -23,7 +23,11 @@ pub(crate) fn webhook_reply() -> Vec<Seed> {
         reply("limit-negative", 200, r#"{"max_duration": -1}"#),
         reply("limit-fraction", 200, r#"{"max_duration": 1.5}"#),
         reply("limit-huge", 200, r#"{"max_subscribers": 18446744073709551615}"#),
-        reply("limit-too-huge", 200, r#"{"max_subscribers": 18446744073709551616}"#),
+        reply(
+            "limit-too-huge",
+            200,
+            r#"{"max_subscribers": 18446744073709551616}"#,
+        ),
         reply("limit-text", 200, r#"{"max_subscribers": "3"}"#),
         reply("allowed-text", 200, r#"{"allowed": "no"}"#),
         reply("more", 200, r#"{"allowed": true, "extra": [1, {"a": "\u0000"}]}"#),
@@ -32,8 +36,16 @@ pub(crate) fn webhook_reply() -> Vec<Seed> {
         reply("deep", 200, &"[".repeat(200)),
         reply("unauthorized", 401, r#"{"reason": "expired"}"#),
         reply("unauthorized-html", 401, "<html>"),
-        reply("forbidden", 403, r#"{"reason": "line\r\nbreak \u001b[31m \u009b"}"#),
-        reply("forbidden-long", 403, &format!(r#"{{"reason": "{}"}}"#, "é".repeat(300))),
+        reply(
+            "forbidden",
+            403,
+            r#"{"reason": "line\r\nbreak \u001b[31m \u009b"}"#,
+        ),
+        reply(
+            "forbidden-long",
+            403,
+            &format!(r#"{{"reason": "{}"}}"#, "é".repeat(300)),
+        ),
         reply("created", 201, r#"{"allowed": true}"#),
         reply("redirect", 302, ""),
         reply("error", 500, r#"{"allowed": true}"#),
@@ -45,7 +57,10 @@ pub(crate) fn event_topics() -> Vec<Seed> {
     [
         ("nothing", ""),
         ("one", r#"["viewercount"]"#),
-        ("all", r#"["active","inactive","layers","viewercount","reconnect"]"#),
+        (
+            "all",
+            r#"["active","inactive","layers","viewercount","reconnect"]"#,
+        ),
         ("none", "[]"),
         ("twice", r#"["active","active"]"#),
         ("unknown", r#"["active","viewers"]"#),
