@@ -57,12 +57,11 @@ async fn who_never_reads_costs_nobody_else_anything() {
     const JOINS: usize = 1000;
     let program = Program::with_data_plane("unread", "warn", &["--max-joins-per-address=0"]).await;
     let mut reader = Socket::open(program.private).await;
-    let descriptors = program.descriptors();
     let mut idle = Vec::new();
     for _ in 0..IDLE {
         idle.push(opened_and_not_read(&program).await);
     }
-    assert!(program.descriptors() >= descriptors + IDLE, "all are open");
+    assert!(program.descriptors() > IDLE, "all are open");
     let before = program.resident();
     let (public, private) = (program.public, program.private);
     let happening = tokio::spawn(async move {
@@ -170,10 +169,7 @@ async fn hundreds_opened_and_dropped_leave_nothing() {
             open.push(socket);
         }
         assert!(refused > 0, "there are only so many places");
-        assert!(
-            program.descriptors() >= before + AT_ONCE - refused,
-            "they were open"
-        );
+        assert!(program.descriptors() > AT_ONCE - refused, "they were open");
         drop(open);
         eventually("descriptors came back", || program.descriptors() <= before).await;
     }
