@@ -2,6 +2,7 @@
 //! webhook lets in. No token is ever logged.
 
 pub(crate) mod jwt;
+pub mod reply;
 mod webhook;
 
 use std::net::IpAddr;

@@ -264,20 +264,6 @@ pub const SETTINGS: &[Setting] = &[
         Some("weever"),
         "This node's name: in metrics, and in --redis, where each node needs one of its own.",
     ),
-    setting(
-        PROCESS,
-        "control-socket",
-        "PATH",
-        None,
-        "Unix socket for data planes [$XDG_RUNTIME_DIR/weever/control.sock].",
-    ),
-    setting(
-        PROCESS,
-        "drain-timeout",
-        "SECONDS",
-        Some("60"),
-        "How long a drain (/preStop, SIGTERM) waits for the last session to leave.",
-    ),
     // Secret, since it may hold a password.
     Setting {
         name: "redis",
@@ -309,6 +295,20 @@ pub const SETTINGS: &[Setting] = &[
         "URL",
         None,
         "Where clients reach this node's public server: others send them here (307) while they take none themselves.",
+    ),
+    setting(
+        PROCESS,
+        "control-socket",
+        "PATH",
+        None,
+        "Unix socket for data planes [$XDG_RUNTIME_DIR/weever/control.sock].",
+    ),
+    setting(
+        PROCESS,
+        "drain-timeout",
+        "SECONDS",
+        Some("60"),
+        "How long a drain (/preStop, SIGTERM) waits for the last session to leave.",
     ),
     setting(
         PROCESS,

@@ -31,6 +31,8 @@ export class Connection extends EventTarget {
     this.query = query;
     this.pc = null;
     this.location = null;
+    this.eventsUrl = null; // where the session's events are to be had, and their names
+    this.events = new Set();
     this.state = "idle";
     this.iceServers = [];
     this.attempts = 0;
@@ -114,6 +116,9 @@ export class Connection extends EventTarget {
       return answer;
     }
     this.location = location;
+    const offered = eventsIn(response.headers.get("Link"));
+    this.eventsUrl = offered && new URL(offered.url, response.url);
+    this.events = new Set(offered?.names);
     // STUN and TURN servers, if the operator runs some, come as Link headers. A first try without them costs nothing:
     // most networks need none. They are there for the next one.
     this.iceServers = iceServersIn(response.headers.get("Link"));
@@ -203,10 +208,21 @@ function lostProblem() {
   return new Problem("The connection was lost.", { retry: true });
 }
 
+const EVENTS = "urn:ietf:params:whep:ext:core:server-sent-events";
+
+/** `<url>; rel="urn:…:server-sent-events"; events="active,viewercount"` (draft-ietf-wish-whep): `{ url, names }`, or null. */
+export function eventsIn(link) {
+  const part = linksIn(link).find((one) => one.includes(`rel="${EVENTS}"`));
+  const url = part?.match(/^\s*<([^>]+)>/)?.[1];
+  return url ? { url, names: part.match(/events="([^"]*)"/)?.[1].split(",") ?? [] } : null;
+}
+
+const linksIn = (link) => (link ?? "").split(/,\s*(?=<)/);
+
 /** `<turn:host:3478>; rel="ice-server"; username="u"; credential="c"` … (RFC 9725 §4.6) as RTCIceServer objects. */
 export function iceServersIn(link) {
   const servers = [];
-  for (const part of (link ?? "").split(/,\s*(?=<)/)) {
+  for (const part of linksIn(link)) {
     const url = part.match(/^\s*<([^>]+)>/)?.[1];
     if (!url || !/rel="?ice-server"?/.test(part)) continue;
     const server = { urls: url };

@@ -4,6 +4,7 @@
 //   GET    /events                              what happens, live
 //   GET    /rooms, /rooms/{room}                what is live: rooms, their sessions, tracks and bit rates
 //   DELETE /rooms/{room}/{pub|sub}/{full id}    disconnects one
+//   GET    /rooms/{room}/{pub|sub}/{full id}/packets   headers of its RTP and RTCP: JSON, or a capture for Wireshark
 //   GET    /shards, POST /shards/{name}/drain   data planes
 //   GET    /list/pub/{room}, /list/sub/{room}   Full IDs (a JSON array, with Accept: application/json)
 //   POST   /create/pub, /create/sub             {"room", "id", "token"} sets that ID's token
@@ -12,6 +13,8 @@
 const SETTLE_MS = 400;
 /** What the stream doesn't tell: bit rates and loads. */
 const FIGURES_MS = 3000;
+/** How long a capture of packets lasts. */
+export const CAPTURE_SECONDS = 10;
 
 const path = (...parts) => `/${parts.map(encodeURIComponent).join("/")}`;
 
@@ -35,6 +38,9 @@ export const detail = (room, limit) => json(`${path("rooms", room)}?limit=${limi
 const send = (method, url, body) =>
   fetch(url, body ? { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : { method }).catch(() => null);
 export const disconnect = (room, role, id) => send("DELETE", path("rooms", room, role, id));
+/** Where the packets of a session can be had for a while, as `json` or `pcapng`. */
+export const packetsUrl = (room, role, id, format) =>
+  `${path("rooms", room, role, id, "packets")}?format=${format}&seconds=${CAPTURE_SECONDS}`;
 export const drain = (shard) => send("POST", path("shards", shard, "drain"));
 export const setToken = (role, values) => send("POST", path("create", role), values);
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use weever_proto::Role;
 
+use super::reply::{self, Unclear, cleaned};
 use super::{Asking, AuthError, Denied};
 use crate::config::WebhookSettings;
 use crate::metrics::Metrics;
@@ -20,8 +21,6 @@ use crate::signalling::Signalling;
 
 /// Bytes of a reply that are read.
 const MAX_REPLY: usize = 16 * 1024;
-/// Letters of a reason that are passed on.
-const MAX_REASON: usize = 256;
 /// Letters of a client's name for itself that are passed on.
 const MAX_USER_AGENT: usize = 256;
 /// POSTs that may wait for each one that is being asked about; the others are refused at once.
@@ -74,15 +73,6 @@ struct Counts {
     subscribers: usize,
 }
 
-/// The answer; more in it counts for nothing.
-#[derive(Debug, Default, Deserialize)]
-struct Answer {
-    allowed: Option<bool>,
-    reason: Option<String>,
-    #[serde(flatten)]
-    limits: Limits,
-}
-
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -92,12 +82,10 @@ enum Failure {
     Timeout(Duration),
     #[error("{0}")]
     Http(String),
-    #[error("it answered {0}")]
-    Status(StatusCode),
     #[error("its answer is longer than {MAX_REPLY} bytes")]
     TooLong,
-    #[error("its answer is not what is expected: {0}")]
-    Malformed(serde_json::Error),
+    #[error(transparent)]
+    Unclear(#[from] Unclear),
 }
 
 impl Webhook {
@@ -190,7 +178,7 @@ impl Webhook {
     }
 
     async fn post(&self, question: &Question<'_>) -> Result<Response, Failure> {
-        let body = serde_json::to_vec(question).map_err(Failure::Malformed)?;
+        let body = serde_json::to_vec(question).map_err(|error| Failure::Http(error.to_string()))?;
         let mut request = self
             .client
             .post(self.url.clone())
@@ -241,37 +229,16 @@ fn question(asking: Asking<'_>, counts: Counts) -> Question<'_> {
     }
 }
 
-/// What the webhook decided: only what it clearly said.
+/// What the webhook decided.
 async fn read(response: Response) -> Result<Result<Limits, Denied>, Failure> {
     let status = response.status();
-    match status {
-        StatusCode::OK => {
-            let body = bounded(response).await?;
-            let answer = match body.trim_ascii() {
-                [] => Answer::default(),
-                body => serde_json::from_slice(body).map_err(Failure::Malformed)?,
-            };
-            match answer.allowed {
-                Some(false) => Ok(Err(Denied::Forbidden(reason(
-                    answer.reason.as_deref(),
-                    "not allowed",
-                )))),
-                Some(true) | None => Ok(Ok(answer.limits)),
-            }
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            // It has decided; what it says besides may be what it likes.
-            let body = bounded(response).await.unwrap_or_default();
-            let given = serde_json::from_slice::<Answer>(&body)
-                .ok()
-                .and_then(|answer| answer.reason);
-            Ok(Err(match status {
-                StatusCode::UNAUTHORIZED => Denied::Unauthorized(reason(given.as_deref(), "bad token")),
-                _ => Denied::Forbidden(reason(given.as_deref(), "not allowed")),
-            }))
-        }
-        other => Err(Failure::Status(other)),
-    }
+    let body = match status {
+        StatusCode::OK => bounded(response).await?,
+        // It has decided; what it says besides may be what it likes.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => bounded(response).await.unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    Ok(reply::decide(status.as_u16(), &body)?)
 }
 
 async fn bounded(mut response: Response) -> Result<Vec<u8>, Failure> {
@@ -289,22 +256,6 @@ async fn bounded(mut response: Response) -> Result<Vec<u8>, Failure> {
     Ok(body)
 }
 
-fn reason(given: Option<&str>, otherwise: &str) -> String {
-    let given = cleaned(given.unwrap_or_default(), MAX_REASON);
-    match given.trim() {
-        "" => otherwise.to_owned(),
-        text => text.to_owned(),
-    }
-}
-
-/// Without what could break a line or a terminal, and not longer than that.
-fn cleaned(text: &str, max: usize) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(max)
-        .collect()
-}
-
 /// The innermost of nested errors says what happened; the URL, which may hold a key, stays outside.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
@@ -312,39 +263,4 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = inner;
     }
     cause.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_are_one_clean_bounded_line() {
-        assert_eq!(reason(Some("a\r\nb\x1b[31m"), "x"), "a  b [31m");
-        assert_eq!(reason(Some(&"é".repeat(1000)), "x").chars().count(), MAX_REASON);
-        assert_eq!(reason(Some(" \n"), "x"), "x");
-        assert_eq!(reason(None, "x"), "x");
-    }
-
-    #[test]
-    fn limits_are_positive_numbers_or_none() {
-        let read = |text: &str| serde_json::from_str::<Answer>(text);
-        let answer = read(r#"{"max_bitrate": 2500000, "max_duration": null, "extra": [1]}"#).unwrap();
-        assert_eq!(
-            answer.limits.max_bitrate.map(std::num::NonZeroU64::get),
-            Some(2_500_000)
-        );
-        assert_eq!((answer.allowed, answer.limits.max_duration), (None, None));
-        for bad in [
-            r#"{"max_bitrate": 0}"#,
-            r#"{"max_duration": -1}"#,
-            r#"{"max_subscribers": "3"}"#,
-            r#"{"max_duration": 1.5}"#,
-            r#"{"allowed": "no"}"#,
-            "[]",
-            "<html>",
-        ] {
-            assert!(read(bad).is_err(), "{bad}");
-        }
-    }
 }

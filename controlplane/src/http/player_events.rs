@@ -111,7 +111,10 @@ async fn open(app: &App, key: SessionKey, request: Request<Body>) -> Result<Resp
 }
 
 /// What the body of a POST asks for; `None` for everything.
-fn topics(body: &[u8]) -> Result<Option<BTreeSet<Topic>>, Problem> {
+///
+/// # Errors
+/// 400: it is no list of names of events.
+pub fn topics(body: &[u8]) -> Result<Option<BTreeSet<Topic>>, Problem> {
     if body.is_empty() {
         return Ok(None);
     }

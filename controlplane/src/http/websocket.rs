@@ -1,6 +1,7 @@
 //! WebSockets (RFC 6455) that tell something. What a client says on one is not listened to, save its close, which is answered
 //! and flushed before the connection ends.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -12,6 +13,7 @@ use axum::response::Response;
 use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite;
 
 use super::problem::Problem;
 use super::streams::{LAST_WORDS, OpenStream, WRITE, ended};
@@ -39,6 +41,9 @@ const PATIENCE: Patience = Patience {
 const BATCH: usize = 64;
 /// Bytes of a message that a client sends, which nobody reads.
 const MAX_INCOMING: usize = 4096;
+/// Bytes that wait to be written. Messages wait for one another at 128 KiB; the pongs that a peer asks for and doesn't read
+/// would not.
+const MAX_OUTGOING: usize = 512 * 1024;
 
 /// Close codes (RFC 6455 §7.4.1).
 pub mod code {
@@ -48,8 +53,12 @@ pub mod code {
     pub const AWAY: u16 = 1001;
     /// The client broke the protocol.
     pub const PROTOCOL: u16 = 1002;
+    /// The client sent text that is not UTF-8.
+    pub const NOT_TEXT: u16 = 1007;
     /// The client broke a rule of ours.
     pub const POLICY: u16 = 1008;
+    /// The client sent a message that is too long.
+    pub const TOO_BIG: u16 = 1009;
 }
 
 /// What is told.
@@ -93,6 +102,7 @@ impl Upgrade {
         self.0
             .max_message_size(MAX_INCOMING)
             .max_frame_size(MAX_INCOMING)
+            .max_write_buffer_size(MAX_OUTGOING)
             .on_upgrade(async move |socket| {
                 tell(socket, feed, &mut open.stop, PATIENCE).await;
                 drop(open);
@@ -103,6 +113,7 @@ impl Upgrade {
 async fn tell<S, E, F>(mut socket: S, feed: F, stop: &mut watch::Receiver<bool>, patience: Patience)
 where
     S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Unpin,
+    E: Error + 'static,
     F: Stream<Item = Push>,
 {
     let mut feed = std::pin::pin!(feed.ready_chunks(BATCH));
@@ -112,7 +123,7 @@ where
         let messages = tokio::select! {
             came = socket.next() => match came {
                 None => return,
-                Some(Err(_)) => break (code::PROTOCOL, "this is not the protocol, or too long"),
+                Some(Err(why)) => break fault(&why),
                 // Its answer is on its way.
                 Some(Ok(Message::Close(_))) => return to_the_end(&mut socket, patience).await,
                 Some(Ok(_)) => {
@@ -159,6 +170,16 @@ where
     let close = [Message::Close(Some(CloseFrame { code, reason }))];
     if write(&mut socket, close, patience).await {
         to_the_end(&mut socket, patience).await;
+    }
+}
+
+/// What is said to a peer whose bytes can't be read any further (RFC 6455 §7.1.7).
+fn fault(why: &(dyn Error + 'static)) -> (u16, &'static str) {
+    let mut causes = std::iter::successors(Some(why), |&why| why.source());
+    match causes.find_map(|why| why.downcast_ref::<tungstenite::Error>()) {
+        Some(tungstenite::Error::Capacity(_)) => (code::TOO_BIG, "a message has at most 4096 bytes"),
+        Some(tungstenite::Error::Utf8(_)) => (code::NOT_TEXT, "this text is not UTF-8"),
+        _ => (code::PROTOCOL, "this is not the protocol"),
     }
 }
 

@@ -239,6 +239,13 @@ async fn a_snapshot_has_no_more_sessions_than_its_data_plane_has_room_for() {
     }
     let ended = async { while let Some(Ok(_)) = liar.next().await {} };
     tokio::time::timeout(PATIENCE, ended).await.expect("it is closed");
+    // For that, and not because it was silent then.
+    let counted = r#"weever_control_disconnects_total{reason="bad-snapshot"} 1"#;
+    let deadline = Instant::now() + PATIENCE;
+    while !house.get("/metrics").await.body.contains(counted) {
+        assert!(Instant::now() < deadline, "it was closed for another reason");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 struct Counter(u64);

@@ -17,4 +17,6 @@ mod offers;
 mod program;
 mod secrets;
 mod sessions;
+mod unread;
+mod websockets;
 mod wire;

@@ -2,6 +2,7 @@
 //! fuzzing added (`found-*`) are left alone.
 
 mod seeds {
+    pub(crate) mod http;
     pub(crate) mod ipc;
     pub(crate) mod media;
     pub(crate) mod relay;
@@ -43,6 +44,8 @@ fn main() -> std::io::Result<()> {
         ("sdp_answer", seeds::sdp::sdp_answer()),
         ("sdp_fragment", seeds::sdp::sdp_fragment()),
         ("settings", seeds::settings::settings()),
+        ("webhook_reply", seeds::http::webhook_reply()),
+        ("event_topics", seeds::http::event_topics()),
     ] {
         let folder = root.join(target);
         std::fs::create_dir_all(&folder)?;

@@ -2,6 +2,7 @@
 //! must hold of any input. libFuzzer's binaries (`fuzz_targets/`) and the replay of the corpora (`tests/replay.rs`)
 //! call the same functions.
 
+mod http;
 mod ipc;
 mod relay;
 mod sdp;
@@ -9,6 +10,7 @@ mod settings;
 mod wire;
 mod worker;
 
+pub use http::{event_topics, webhook_reply};
 pub use ipc::{from_shard, to_shard};
 pub use relay::relay;
 pub use sdp::{sdp_answer, sdp_fragment, sdp_offer};
@@ -34,4 +36,6 @@ pub const TARGETS: &[Target] = &[
     ("sdp_answer", sdp_answer),
     ("sdp_fragment", sdp_fragment),
     ("settings", settings),
+    ("webhook_reply", webhook_reply),
+    ("event_topics", event_topics),
 ];

@@ -1,5 +1,5 @@
-// Broadcast: a few on the stage, any number watching. Hosts publish; viewers only subscribe. How many watch is told by a
-// GET on the session's own URL (the `Location` that the POST answered): `{ ..., "subscribers": n }`.
+// Broadcast: a few on the stage, any number watching. Hosts publish; viewers only subscribe. How many watch:
+// ../viewer-count.js.
 
 import { chatPanel } from "../chat-panel.js";
 import { JoinForm } from "../join.js";
@@ -8,9 +8,8 @@ import { muteButtons, Studio } from "../studio.js";
 import { Subscriber } from "../subscriber.js";
 import { TileGrid } from "../tile.js";
 import { controlButton, copyText, linkTo, params, showView } from "../ui.js";
+import { showViewerCount } from "../viewer-count.js";
 import { Publisher } from "../whip.js";
-
-const COUNT_EVERY_MS = 2000;
 
 const form = document.getElementById("join");
 if (params.get("role") === "viewer") form.elements.role.value = "viewer";
@@ -43,7 +42,7 @@ function isHost() {
 async function join(who) {
   const grid = new TileGrid(document.getElementById("grid"));
   const { connection, chat } = isHost() ? await host(who, grid) : await viewer(who, grid);
-  const stopCounting = countViewers(connection);
+  const stopCounting = showViewerCount(connection, document.getElementById("viewers"));
   const finish = async (problem = null) => {
     stopCounting();
     await connection.stop();
@@ -94,15 +93,4 @@ async function viewer({ room, fullId, token }, grid) {
   await started(subscriber);
   change();
   return { connection: subscriber, chat };
-}
-
-function countViewers(connection) {
-  const element = document.getElementById("viewers");
-  const count = async () => {
-    const info = await connection.info();
-    if (info) element.textContent = info.subscribers === 1 ? "1 viewer" : `${info.subscribers} viewers`;
-  };
-  count();
-  const timer = setInterval(count, COUNT_EVERY_MS);
-  return () => clearInterval(timer);
 }

@@ -1,7 +1,7 @@
 // Manage: who is in a room, what they send, the data planes that carry it, and tokens. See js/operator.js for the API.
 
 import { displayName, nameProblem } from "../names.js";
-import { detail, disconnect, drain, follow, list, rooms, shards } from "../operator.js";
+import { CAPTURE_SECONDS, detail, disconnect, drain, follow, list, packetsUrl, rooms, shards } from "../operator.js";
 import { avatar } from "../tile.js";
 import { showRoom } from "../tokens.js";
 import { el, params, toast } from "../ui.js";
@@ -155,8 +155,25 @@ function member(role, id, about, tracks) {
     "li",
     {},
     avatar(displayName(id)),
-    el("span", { class: "member" }, name, el("code", { text: id }), el("small", { text: about }), ...lines),
+    el("span", { class: "member" }, name, el("code", { text: id }), el("small", { text: about }), ...lines, isOperator ? packets(role, id) : null),
     isOperator ? el("button", button) : null,
+  );
+}
+
+/** The packet window: headers of what passes, never what they carry. */
+function packets(role, id) {
+  const link = (format, text, what) => {
+    const title = `${what} of ${CAPTURE_SECONDS} seconds`;
+    const href = packetsUrl(room.value, role, id, format);
+    return el("a", { href, download: `${id}.${format}`, title, "aria-label": `${title}: ${id}`, text });
+  };
+  return el(
+    "small",
+    { class: "packets" },
+    `Packets, ${CAPTURE_SECONDS} s: `,
+    link("pcapng", "capture", "Capture for Wireshark"),
+    " · ",
+    link("json", "JSON", "Headers as JSON, one a line,"),
   );
 }
 

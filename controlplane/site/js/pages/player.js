@@ -4,6 +4,7 @@ import { JoinForm } from "../join.js";
 import { showStatus, started } from "../room.js";
 import { Tile } from "../tile.js";
 import { controlButton, copyText, linkTo, params, showView } from "../ui.js";
+import { showViewerCount } from "../viewer-count.js";
 import { Player } from "../whep.js";
 
 const form = document.getElementById("join");
@@ -21,6 +22,7 @@ async function play({ room, fullId, token }) {
   player.addEventListener("state", ({ detail }) => {
     if (detail.state === "connecting") for (const track of tile.stream.getTracks()) tile.removeTrack(track);
     if (detail.state === "failed") {
+      document.getElementById("viewers").textContent = "";
       tile.remove();
       showView("setup");
       joinForm.show(detail.problem);
@@ -28,6 +30,7 @@ async function play({ room, fullId, token }) {
   });
   showStatus(player, status, { live: "Waiting for a publisher" });
   await started(player);
+  const stopCounting = showViewerCount(player, document.getElementById("viewers"));
 
   // In this mode nobody tells us who comes and goes: the picture itself does.
   let before = 0;
@@ -45,6 +48,7 @@ async function play({ room, fullId, token }) {
   document.querySelector(".room-name").textContent = room;
   const query = { room, auto: "1", ...(from && { from }) };
   const leave = async () => {
+    stopCounting();
     await player.stop();
     location.assign(linkTo("player.html", { room, ...(from && { from }) }));
   };

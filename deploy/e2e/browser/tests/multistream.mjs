@@ -2,6 +2,13 @@
 
 import { assert, hasTiles, hearsSound, isLive, keepToasts, playsPattern, stats, tile, tileIds, toasts, waitFor } from "../probes.mjs";
 
+function isTold(page, count) {
+  return waitFor(`"${count}" on a viewer's page`, async () => {
+    const seen = await page.textContent("#viewers");
+    return { seen, done: seen === count };
+  }, 10);
+}
+
 export const tests = {
   "publish the test pattern, watch picture and sound": async (stage) => {
     const alice = await stage.publish("alice");
@@ -159,8 +166,41 @@ export const tests = {
     const second = await stage.open("broadcast.html", { room: stage.room, role: "viewer", auto: 1 });
     await isLive(second);
     await shows("2 viewers");
+    await isTold(viewer, "2 viewers");
     await second.click("[data-control=leave]");
     await shows("1 viewer");
+  },
+
+  "broadcast: viewers are told the count, and needn't ask": async (stage) => {
+    // Who asks is told nonsense.
+    const lie = (page) =>
+      page.route(/\/session\/[^/]+$/, (route) =>
+        route.request().method() === "GET" ? route.fulfill({ json: { publishers: [], subscribers: 77 } }) : route.fallback());
+    const open = () => stage.open("broadcast.html", { room: stage.room, role: "viewer", auto: 1 }, { prepare: lie });
+    const viewer = await open();
+    await isTold(viewer, "1 viewer");
+    const second = await open();
+    await isTold(second, "2 viewers");
+    await isTold(viewer, "2 viewers");
+    assert(viewer.posts.filter((path) => /^\/session\/[^/]+\/events$/.test(path)).length === 1, `one stream: ${viewer.posts}`);
+    await second.click("[data-control=leave]");
+    await isTold(viewer, "1 viewer");
+  },
+
+  "broadcast: where no events are offered, viewers ask for the count": async (stage) => {
+    const viewer = await stage.open("broadcast.html", { room: stage.room, role: "viewer", auto: 1 }, {
+      prepare: (page) =>
+        page.route("**/sub/**", async (route) => {
+          const response = await route.fetch();
+          const { link, ...headers } = response.headers();
+          assert(link.includes("server-sent-events"), `the server offers events: ${link}`);
+          await route.fulfill({ response, headers });
+        }),
+    });
+    await isTold(viewer, "1 viewer");
+    await stage.watch();
+    await isTold(viewer, "2 viewers");
+    assert(!viewer.posts.some((path) => path.endsWith("/events")), `no stream was asked for: ${viewer.posts}`);
   },
 
   "a session that the server ends comes back by itself": async (stage) => {

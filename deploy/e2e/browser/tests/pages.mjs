@@ -214,6 +214,29 @@ export const tests = {
     assert(links.length === 2 && links.every((link) => /room=.*id=dora#token=\w{20}/.test(link)), `links: ${links}`);
   },
 
+  "manage: packets of a session, as a capture and as JSON": async (stage) => {
+    await isLive(await stage.publish("alice", { width: 160, height: 90 }));
+    const page = await stage.open("manage.html", { room: stage.room }, { base: stage.privateUrl });
+    const fetched = async (words) => {
+      const link = page.locator("#pub-list .packets a", { hasText: words });
+      await link.waitFor();
+      const [download] = await Promise.all([page.waitForEvent("download"), link.click()]);
+      const { pathname, searchParams } = new URL(download.url());
+      const names = decodeURIComponent(pathname);
+      assert(names.startsWith(`/rooms/${stage.room}/pub/alice+`), `its own packets: ${names}`);
+      assert(searchParams.get("seconds") === "10", `it ends by itself: ${searchParams}`);
+      const chunks = [];
+      for await (const chunk of await download.createReadStream()) chunks.push(chunk);
+      return { name: download.suggestedFilename(), bytes: Buffer.concat(chunks) };
+    };
+    const [capture, lines] = [await fetched("capture"), await fetched("JSON")];
+    assert(capture.name.endsWith(".pcapng"), `the file's name: ${capture.name}`);
+    assert(capture.bytes.readUInt32LE(0) === 0x0a0d0d0a && capture.bytes.length > 10_000, `a capture of ${capture.bytes.length} bytes`);
+    const types = lines.bytes.toString().trim().split("\n").map((line) => JSON.parse(line).type);
+    assert(types[0] === "session" && types.at(-1) === "end", `from ${types[0]} to ${types.at(-1)}`);
+    assert(types.filter((type) => type === "rtp").length > 100, "packets that passed");
+  },
+
   "manage disconnects a publisher": async (stage) => {
     stage.expectConsole(/404.*session/);
     const alice = await stage.publish("alice", { width: 160, height: 90 });

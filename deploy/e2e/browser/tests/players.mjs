@@ -24,7 +24,9 @@ export const tests = {
     await stage.publish("alice");
     await playsPattern(player, VIDEO);
     await hearsSound(player);
-    assert(player.posts.length === 1, `one session served all of it, not ${player.posts.length}`);
+    const sessions = player.posts.filter((path) => path.startsWith("/sub/")).length;
+    assert(sessions === 1, `one session served all of it, not ${sessions}`);
+    assert((await player.textContent("#viewers")) === "1 viewer", "it is told how many watch");
   },
 
   "player goes on with the next publisher when the first leaves": async (stage) => {
@@ -42,7 +44,7 @@ export const tests = {
       return { width, height, done: width * 3 === height * 4 };
     });
     await playsPattern(player, VIDEO);
-    assert(player.posts.length === 1, "it stayed one session");
+    assert(player.posts.filter((path) => path.startsWith("/sub/")).length === 1, "it stayed one session");
   },
 
   "player with ?from= shows that publisher": async (stage) => {
