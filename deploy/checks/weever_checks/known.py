@@ -8,11 +8,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy"
 WEEVER = ROOT / "target/debug/weever"
 
-# The cluster's settings, in the programs that have them.
-DIRECTORY = {"redis", "redis-file", "redis-prefix", "redis-ca-file", "advertise-url"}
-RELAY = {"nats", "nats-file", "nats-prefix", "nats-credentials", "nats-ca-file", "relay-key", "relay-key-file"}
-CLUSTER = {"controlplane": DIRECTORY, "dataplane": RELAY, "weever": DIRECTORY | RELAY}
-
 # Of every program, and in no sample, since they are about samples.
 COMMON = {"config", "print-config"}
 
@@ -27,7 +22,7 @@ def settings(program):
             literal = re.fullmatch(r'"(.*)"|(\d+)|true|false', value)
             found[name] = value.strip('"') if literal else None
     assert len(found) > 5, f"{program}.toml has no settings"
-    return found | {name: None for name in CLUSTER[program] | COMMON if name not in found}
+    return found | dict.fromkeys(COMMON - found.keys())
 
 
 def variable(name):
