@@ -1,7 +1,7 @@
 //! This node among others: what it tells the directory, and what it learns from it.
 //!
-//! Four tasks, none of which keeps signalling waiting: [`beat`] renews the lease and looks who is there, [`writer`] tells what
-//! the rooms have done, [`reader`] tells the rooms what other nodes have done, [`questions`] asks and answers other nodes.
+//! Four tasks, none of which keeps signalling waiting: `beat` renews the lease and looks who is there, `writer` tells what
+//! the rooms have done, `reader` tells the rooms what other nodes have done, `questions` asks and answers other nodes.
 //! Without the directory all goes on locally; once it is back, both sides are made right again.
 
 mod beat;

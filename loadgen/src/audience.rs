@@ -237,7 +237,7 @@ impl Audience {
                 Ok(viewer) => commands.send(Command::Join(Box::new(viewer))),
                 Err(error) => {
                     shared.tell(node, |tally| {
-                        tally.fail(&manners.called(number), &error.to_string())
+                        tally.fail(&manners.called(number), &error.to_string());
                     });
                 }
             }

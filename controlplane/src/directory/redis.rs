@@ -1,7 +1,7 @@
 //! The directory in Redis: 6.2 or newer, Valkey, alone, a cluster of them, or behind Sentinel.
 //!
 //! All keys begin with `{prefix}:`. The braces make them one slot of a Redis Cluster, so that every step, however many keys it
-//! touches, is one script and atomic: [`scripts`].
+//! touches, is one script and atomic: `scripts`.
 
 mod link;
 pub mod place;

@@ -355,6 +355,6 @@ async fn events_of_all_nodes_are_read_at_one() {
         }
         assert!(!text.contains("\"room\":\"other\""), "{text}");
     };
-    heard(&one, "one").await;
-    heard(&two, "two").await;
+    Box::pin(heard(&one, "one")).await;
+    Box::pin(heard(&two, "two")).await;
 }
