@@ -242,6 +242,15 @@ pub enum Message {
         /// JSON.
         answer: serde_json::Value,
     },
+    /// Somebody said something in a room.
+    Said {
+        /// At which node.
+        from: Member,
+        /// The room.
+        room: RoomName,
+        /// With the name before it.
+        text: String,
+    },
     /// What happened at a node, as its own stream of events tells it.
     Event {
         /// Whose room's it is.

@@ -25,13 +25,13 @@ fn viewers(room: &RoomName, count: u32) -> (String, Option<String>) {
     (format!("v/{room}"), (count > 0).then(|| count.to_string()))
 }
 
-/// What news changes. `None`: it is about a claim.
+/// What news changes. `None`: it is about a claim, or a word.
 pub(super) fn changed(news: &LocalNews) -> Option<Field> {
     match news {
         LocalNews::Published(one) => Some(publisher(one)),
         LocalNews::Unpublished { room, id } => Some((publisher_field(room, id), None)),
         LocalNews::Viewers { room, count } => Some(viewers(room, *count)),
-        LocalNews::Released(_) | LocalNews::Silent { .. } => None,
+        LocalNews::Said { .. } | LocalNews::Released(_) | LocalNews::Silent { .. } => None,
     }
 }
 

@@ -19,10 +19,15 @@ struct Shared {
     some: Notify,
 }
 
+/// Chat messages that wait. When there are so many, the newest are lost: nothing of a room's state is.
+const MAX_SAID: usize = 1024;
+
 #[derive(Default)]
 struct Waiting {
     open: bool,
     news: HashMap<Subject, LocalNews>,
+    /// In order.
+    said: Vec<LocalNews>,
 }
 
 /// What it is about.
@@ -33,13 +38,15 @@ enum Subject {
     Claim(Claim),
 }
 
-fn subject(news: &LocalNews) -> Subject {
-    match news {
+/// `None`: it stands for itself.
+fn subject(news: &LocalNews) -> Option<Subject> {
+    Some(match news {
+        LocalNews::Said { .. } => return None,
         LocalNews::Published(publisher) => Subject::Publisher(publisher.room.clone(), publisher.id.clone()),
         LocalNews::Unpublished { room, id } => Subject::Publisher(room.clone(), id.clone()),
         LocalNews::Viewers { room, .. } => Subject::Viewers(room.clone()),
         LocalNews::Released(claim) | LocalNews::Silent { claim, .. } => Subject::Claim(claim.clone()),
-    }
+    })
 }
 
 impl Outbox {
@@ -51,7 +58,11 @@ impl Outbox {
     pub fn put(&self, news: LocalNews) {
         let mut waiting = self.waiting();
         if waiting.open {
-            waiting.news.insert(subject(&news), news);
+            match subject(&news) {
+                Some(subject) => drop(waiting.news.insert(subject, news)),
+                None if waiting.said.len() < MAX_SAID => waiting.said.push(news),
+                None => return,
+            }
             drop(waiting);
             self.0.some.notify_one();
         }
@@ -62,6 +73,7 @@ impl Outbox {
         let mut waiting = self.waiting();
         waiting.open = true;
         waiting.news.clear();
+        waiting.said.clear();
     }
 
     /// From now on there is no use in keeping any.
@@ -69,6 +81,7 @@ impl Outbox {
         let mut waiting = self.waiting();
         waiting.open = false;
         waiting.news = HashMap::new();
+        waiting.said = Vec::new();
     }
 
     /// Waits for news.
@@ -78,7 +91,12 @@ impl Outbox {
 
     /// All that there is.
     pub(super) fn take(&self) -> Vec<LocalNews> {
-        std::mem::take(&mut self.waiting().news).into_values().collect()
+        let mut waiting = self.waiting();
+        let (news, said) = (
+            std::mem::take(&mut waiting.news),
+            std::mem::take(&mut waiting.said),
+        );
+        news.into_values().chain(said).collect()
     }
 }
 

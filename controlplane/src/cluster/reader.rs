@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 use tokio::time::Instant;
+use weever_proto::limits;
 
 use super::beat::MERCY;
 use super::{Shared, fields, questions};
@@ -17,6 +18,9 @@ struct Known {
     sequence: u64,
     publishers: HashSet<String>,
 }
+
+/// A chat message and the name before it, bytes.
+const MAX_SAID: usize = limits::MAX_CHAT + 256;
 
 struct Reader {
     shared: Arc<Shared>,
@@ -108,6 +112,13 @@ impl Reader {
             }) => {
                 if to == own {
                     self.shared.questions.answered(question, from, answer);
+                }
+            }
+            Heard::Message(Message::Said { from, room, text }) => {
+                if text.len() > MAX_SAID {
+                    self.shared.metrics.ignored(1);
+                } else if from != own {
+                    tell(&self.shared, &from.node, NodeNews::Said { room, text }).await;
                 }
             }
             Heard::Message(Message::Event { room, json }) => {

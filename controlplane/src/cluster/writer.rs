@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, TryStreamExt};
 
 use super::{Shared, fields};
-use crate::directory::{Away, Claimed, Claiming, Field, Name};
+use crate::directory::{Away, Claimed, Claiming, Field, Message, Name};
 use crate::rooms::{Action, Claim, LocalNews};
 
 /// Bytes of one change, about. One publisher alone may be larger.
@@ -70,6 +70,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 async fn tell(shared: &Shared, news: Vec<LocalNews>) -> Result<(), Failed> {
     let changes: Vec<Field> = news.iter().filter_map(fields::changed).collect();
+    let said: Vec<Message> = news.iter().filter_map(|news| said(shared, news)).collect();
     let about_claims = futures::stream::iter(news).map(|news| async move {
         match news {
             LocalNews::Released(claim) => release(shared, &claim).await,
@@ -85,7 +86,23 @@ async fn tell(shared: &Shared, news: Vec<LocalNews>) -> Result<(), Failed> {
     });
     change(shared, changes).await?;
     about_claims.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    // In order, so one after the other.
+    for message in &said {
+        shared.directory.tell(message).await?;
+    }
     Ok(())
+}
+
+fn said(shared: &Shared, news: &LocalNews) -> Option<Message> {
+    let LocalNews::Said { room, text } = news else {
+        return None;
+    };
+    let from = shared.member.clone();
+    Some(Message::Said {
+        from,
+        room: room.clone(),
+        text: text.clone(),
+    })
 }
 
 fn name(claim: &Claim) -> Name {

@@ -39,7 +39,7 @@ pub struct Claim {
     pub nonce: u64,
 }
 
-/// News of this node, for the directory. Later ones of the same subject replace earlier ones.
+/// News of this node, for the directory. Later ones of the same subject replace earlier ones, but for what was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalNews {
     /// A publisher is live, or its tracks are others now.
@@ -57,6 +57,13 @@ pub enum LocalNews {
         room: RoomName,
         /// On this node.
         count: u32,
+    },
+    /// Somebody said something in a room that others may be in.
+    Said {
+        /// The room.
+        room: RoomName,
+        /// With the name before it.
+        text: String,
     },
     /// A session has ended: its name is free.
     Released(Claim),
@@ -98,6 +105,13 @@ pub enum NodeNews {
         room: RoomName,
         /// On that node.
         count: u32,
+    },
+    /// As [`LocalNews::Said`].
+    Said {
+        /// The room.
+        room: RoomName,
+        /// With the name before it.
+        text: String,
     },
     /// It has ended, or its lease ran out: it has nothing any more.
     Gone,

@@ -72,6 +72,11 @@ impl Elsewhere {
         all.any(|(_, one)| one.id == *id)
     }
 
+    /// Whether anybody is in a room at another node.
+    pub(super) fn is_in(&self, room: &RoomName) -> bool {
+        self.live.contains_key(room) || self.viewers.contains_key(room)
+    }
+
     /// How many subscribe in a room, on all other nodes.
     pub(super) fn viewers(&self, room: &RoomName) -> usize {
         let nodes = self.viewers.get(room).into_iter().flatten();
@@ -156,6 +161,7 @@ impl Rooms {
                     elsewhere.remove(node, &room, &id);
                 });
             }
+            NodeNews::Said { room, text } => self.hear_chat(now, &room, &text, effects),
             NodeNews::Viewers { room, count } => {
                 self.elsewhere.set_viewers(&room, node, count);
                 self.viewers_changed(now, &room, effects);

@@ -30,6 +30,7 @@ fn told(bench: &mut Bench) -> Vec<NodeNews> {
         LocalNews::Published(publisher) => Some(NodeNews::Published(publisher)),
         LocalNews::Unpublished { room, id } => Some(NodeNews::Unpublished { room, id }),
         LocalNews::Viewers { room, count } => Some(NodeNews::Viewers { room, count }),
+        LocalNews::Said { room, text } => Some(NodeNews::Said { room, text }),
         LocalNews::Released(_) | LocalNews::Silent { .. } => None,
     });
     news.collect()
@@ -264,6 +265,30 @@ fn counts_and_lists_are_those_of_all_nodes() {
     );
     news(&mut here, "third", NodeNews::Gone);
     assert_eq!(inspect(&mut here).subscribers, 3);
+}
+
+#[test]
+fn chat_reaches_all_nodes_once_and_only_those_where_somebody_is() {
+    let (mut there, mut here) = (Bench::relaying(1, 1), Bench::relaying(1, 2));
+    let (alice, _) = publisher(&mut there, "alice");
+    there.open_chat(alice);
+    there.told.clear();
+    there.chat(alice, "anybody?");
+    assert_eq!(told(&mut there), [], "nobody is elsewhere");
+    let bob = viewer(&mut here, "bob");
+    here.open_chat(bob);
+    spread(&mut here, "here", &mut there);
+    there.chat(alice, "hello");
+    spread(&mut there, "there", &mut here);
+    assert_eq!(here.held[&bob].chat, ["alice hello"]);
+    assert_eq!(there.held[&alice].chat, ["alice anybody?", "alice hello"]);
+    assert_eq!(told(&mut here), [], "what came from another node isn't sent on");
+    let other = NodeNews::Said {
+        room: weever_controlplane::names::RoomName::new("nobody").unwrap(),
+        text: "x y".into(),
+    };
+    news(&mut here, "there", other);
+    assert_eq!(here.held[&bob].chat.len(), 1);
 }
 
 #[test]
