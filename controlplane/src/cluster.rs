@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::directory::redis::place::PlaceError;
 use crate::directory::{About, Away, Directory, Entered, LEASE, Member, Message, Name, Seen};
 use crate::metrics::DirectoryMetrics;
+use crate::names::RoomName;
 use crate::rooms::{NodeName, Rooms};
 use crate::signalling::Signalling;
 
@@ -63,7 +64,7 @@ struct Shared {
     /// Claims of POSTs that aren't answered yet.
     pending: Mutex<HashMap<Name, u64>>,
     questions: questions::Questions,
-    events: broadcast::Sender<(Option<crate::names::RoomName>, String)>,
+    events: broadcast::Sender<(Option<RoomName>, String)>,
     /// Whether the directory holds all of this node's state.
     settled: AtomicBool,
     /// What the directory holds of this node may be wrong.
@@ -125,6 +126,23 @@ impl Cluster {
             }
         }
         Ok(cluster)
+    }
+
+    /// An operator makes a room; `false` when it is there already, at whatever node. With the directory away it is this
+    /// node's alone, until that is back.
+    pub async fn create_room(&self, room: &RoomName) -> bool {
+        self.0.directory.create_room(room).await.unwrap_or(true)
+    }
+
+    /// An operator deletes a room.
+    pub async fn delete_room(&self, room: &RoomName) {
+        // With the directory away the other nodes can't be told either.
+        let _ = self.0.directory.delete_room(room).await;
+    }
+
+    /// Whether an operator has made that room, at whatever node. Unknown while the directory is away.
+    pub async fn has_room(&self, room: &RoomName) -> bool {
+        self.0.directory.has_room(room).await.unwrap_or(false)
     }
 
     /// What signalling tells the directory goes through here.

@@ -280,6 +280,13 @@ pub trait Directory: Send + Sync {
     /// The token in force.
     fn token(&self, key: TokenKey) -> Answer<'_, Option<String>>;
 
+    /// Makes a room; `false` when it has been made already. It stays until it is deleted.
+    fn create_room(&self, room: &RoomName) -> Answer<'_, bool>;
+    /// Deletes a room.
+    fn delete_room(&self, room: &RoomName) -> Answer<'_, ()>;
+    /// Whether a room has been made.
+    fn has_room(&self, room: &RoomName) -> Answer<'_, bool>;
+
     /// Takes a node's name, if it is free, this process's own, or left behind by its last life.
     fn enter(&self, member: &Member, about: &About) -> Answer<'_, Entered>;
     /// Lengthens a node's lease.

@@ -51,7 +51,7 @@ pub struct Signalling {
 }
 
 /// The task has ended: the process is on its way out.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("signalling has stopped")]
 pub struct Stopped;
 

@@ -161,6 +161,10 @@ async fn make_right(shared: &Shared) -> Result<(), Failed> {
     changes.extend(there.into_keys().map(|field| (field, None)));
     change(shared, changes).await?;
 
+    // After Redis has lost its data; who has made them can't know.
+    for room in &own.created {
+        shared.directory.create_room(room).await?;
+    }
     let ours: HashSet<u64> = own.claims.iter().map(|(claim, ..)| claim.nonce).collect();
     let stale = held
         .into_iter()

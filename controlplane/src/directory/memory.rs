@@ -1,6 +1,6 @@
 //! A directory in this process's memory: of a node that is alone, or of several control planes that share it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
@@ -11,6 +11,7 @@ use super::{
     About, Answer, Away, Claimed, Claiming, Directory, Entered, Field, Heard, LEASE, MAX_WAITING, Member,
     Message, Name, REAP_AFTER, Renewed, Seen, Whole,
 };
+use crate::names::RoomName;
 use crate::rooms::NodeName;
 
 /// Tokens held at once; the oldest gives way.
@@ -28,6 +29,7 @@ struct Kept {
     tokens: HashMap<TokenKey, (String, Instant)>,
     nodes: BTreeMap<NodeName, Node>,
     claims: BTreeMap<Name, Claim>,
+    rooms: BTreeSet<RoomName>,
 }
 
 struct Node {
@@ -108,6 +110,21 @@ impl Directory for MemoryDirectory {
             kept.tokens.remove(&key);
         }
         self.now(token)
+    }
+
+    fn create_room(&self, room: &RoomName) -> Answer<'_, bool> {
+        let made = self.kept().rooms.insert(room.clone());
+        self.now(made)
+    }
+
+    fn delete_room(&self, room: &RoomName) -> Answer<'_, ()> {
+        self.kept().rooms.remove(room);
+        self.now(())
+    }
+
+    fn has_room(&self, room: &RoomName) -> Answer<'_, bool> {
+        let made = self.kept().rooms.contains(room);
+        self.now(made)
     }
 
     fn enter(&self, member: &Member, about: &About) -> Answer<'_, Entered> {

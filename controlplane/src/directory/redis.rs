@@ -22,6 +22,7 @@ use super::{
     REAP_AFTER, Renewed, Seen, Whole,
 };
 use crate::metrics::DirectoryMetrics;
+use crate::names::RoomName;
 use crate::rooms::NodeName;
 
 /// Until an operation is given up.
@@ -60,6 +61,8 @@ struct Keys {
     sequences: String,
     /// Hash: name, and who has it: node, nonce, whether it is silent.
     claims: String,
+    /// Set: rooms that operators have made.
+    rooms: String,
     /// Channel.
     channel: String,
 }
@@ -73,6 +76,7 @@ impl Keys {
             about: key("about"),
             sequences: key("sequences"),
             claims: key("claims"),
+            rooms: key("rooms"),
             channel: key("changes"),
         }
     }
@@ -165,6 +169,24 @@ impl Directory for RedisDirectory {
             let script = self.scripts.token.key(self.keys.token(&key));
             self.run("token", &script).await
         })
+    }
+
+    fn create_room(&self, room: &RoomName) -> Answer<'_, bool> {
+        let mut script = self.scripts.create_room.prepare_invoke();
+        script.key(&self.keys.rooms).arg(room.as_str());
+        Box::pin(async move { self.run("create_room", &script).await })
+    }
+
+    fn delete_room(&self, room: &RoomName) -> Answer<'_, ()> {
+        let mut script = self.scripts.delete_room.prepare_invoke();
+        script.key(&self.keys.rooms).arg(room.as_str());
+        Box::pin(async move { self.run("delete_room", &script).await })
+    }
+
+    fn has_room(&self, room: &RoomName) -> Answer<'_, bool> {
+        let mut script = self.scripts.has_room.prepare_invoke();
+        script.key(&self.keys.rooms).arg(room.as_str());
+        Box::pin(async move { self.run("has_room", &script).await })
     }
 
     fn enter(&self, member: &Member, about: &About) -> Answer<'_, Entered> {

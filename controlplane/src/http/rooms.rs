@@ -369,6 +369,12 @@ pub(crate) fn session_id(text: &str) -> Option<SessionId> {
 
 async fn create(State(app): State<App>, Path(room): Path<String>) -> Answer {
     let room = room_name(room)?;
+    if let Some(cluster) = &app.cluster
+        && !cluster.create_room(&room).await
+    {
+        let detail = format!("the room {room} exists already");
+        return Err(Problem::new(StatusCode::CONFLICT, detail));
+    }
     let reply = app
         .signalling
         .request(|request| Action::CreateRoom { request, room })
@@ -378,6 +384,9 @@ async fn create(State(app): State<App>, Path(room): Path<String>) -> Answer {
 
 async fn disconnect_all(State(app): State<App>, Path(room): Path<String>) -> Answer {
     let room = room_name(room)?;
+    if let Some(cluster) = &app.cluster {
+        cluster.delete_room(&room).await;
+    }
     disconnect(&app, room, None).await
 }
 

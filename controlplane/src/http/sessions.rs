@@ -146,6 +146,7 @@ async fn join(
     let body = read(headers, body, &mut held).await?;
     let offer = parse(body).await?;
     drop(held);
+    learn_room(app, &room).await;
     let held = claim(app, role, &room, &id).await?;
     let claim = held.as_ref().map_or(0, |held| held.nonce);
     let redirected = query.redirected;
@@ -182,6 +183,22 @@ async fn join(
             None => Err(refused.into()),
         },
         other => Err(unexpected(&other)),
+    }
+}
+
+/// With strict rooms: one that was made at another node is there here too.
+async fn learn_room(app: &App, room: &RoomName) {
+    let Some(cluster) = app.cluster.as_ref().filter(|_| app.config.strict_rooms) else {
+        return;
+    };
+    let asked = room.clone();
+    let is_known = app.signalling.ask(move |rooms| rooms.is_created(&asked)).await;
+    if is_known == Ok(false) && cluster.has_room(room).await {
+        let room = room.clone();
+        // Two who come at once both make it.
+        app.signalling
+            .request(|request| Action::CreateRoom { request, room })
+            .await;
     }
 }
 

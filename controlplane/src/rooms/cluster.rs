@@ -122,6 +122,8 @@ pub enum NodeNews {
 pub struct OwnState {
     /// What others are to know.
     pub state: NodeState,
+    /// Rooms that an operator has made.
+    pub created: Vec<RoomName>,
     /// Names of all sessions, whether each is silent, and whose it is.
     pub claims: Vec<(Claim, bool, SessionId)>,
 }

@@ -282,10 +282,21 @@ impl Rooms {
                     .map(|(name, room)| (name.clone(), count(room.subscribers.len())))
                     .collect(),
             },
+            created: self
+                .rooms
+                .iter()
+                .filter(|(_, room)| room.created)
+                .map(|(name, _)| name.clone())
+                .collect(),
             claims: claims
                 .filter_map(|session| Some((session.claim()?, session.silent, session.id)))
                 .collect(),
         }
+    }
+
+    /// Whether an operator has made that room, as far as this node knows.
+    pub fn is_created(&self, room: &RoomName) -> bool {
+        self.rooms.get(room).is_some_and(|room| room.created)
     }
 
     /// How many publishers are live at other nodes.

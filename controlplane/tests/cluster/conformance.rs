@@ -67,6 +67,7 @@ async fn conforms(nodes: &[Arc<dyn Directory>]) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tokens(one, other).await;
+    rooms(one, other).await;
     names_of_nodes(one, other).await;
     states(one, other, &mut heard).await;
     claims(one, other, &mut heard).await;
@@ -111,6 +112,22 @@ async fn tokens(one: &Arc<dyn Directory>, other: &Arc<dyn Directory>) {
         .unwrap();
     let found = other.token(key(Role::Publisher, "r", "alice")).await.unwrap();
     assert_eq!(found.as_deref(), Some("new"));
+}
+
+async fn rooms(one: &Arc<dyn Directory>, other: &Arc<dyn Directory>) {
+    let room = |name: &str| RoomName::new(name).unwrap();
+    assert!(!other.has_room(&room("a")).await.unwrap());
+    assert!(one.create_room(&room("a")).await.unwrap());
+    assert!(
+        !other.create_room(&room("a")).await.unwrap(),
+        "it is there already"
+    );
+    assert!(other.has_room(&room("a")).await.unwrap());
+    assert!(!other.has_room(&room("a}")).await.unwrap());
+    other.delete_room(&room("a")).await.unwrap();
+    other.delete_room(&room("a")).await.unwrap();
+    assert!(!one.has_room(&room("a")).await.unwrap());
+    assert!(one.create_room(&room("a")).await.unwrap());
 }
 
 async fn names_of_nodes(one: &Arc<dyn Directory>, other: &Arc<dyn Directory>) {

@@ -358,3 +358,21 @@ async fn events_of_all_nodes_are_read_at_one() {
     Box::pin(heard(&one, "one")).await;
     Box::pin(heard(&two, "two")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_is_made_at_one_node_is_there_at_all() {
+    let redis = RedisServer::start(&[]).await;
+    let url = redis.url();
+    let strict = ["--strict-rooms"];
+    let (one, two) = (node(&url, "one", &strict).await, node(&url, "two", &strict).await);
+    assert_eq!(two.join("/pub/r/alice").await, 404);
+    assert_eq!(one.house.private("POST", "/rooms/r", "").await.status, 201);
+    assert_eq!(two.house.private("POST", "/rooms/r", "").await.status, 409);
+    assert_eq!(two.join("/pub/r/alice").await, 201);
+    assert_eq!(one.join("/pub/r/bob").await, 201);
+    assert_eq!(two.house.private("DELETE", "/rooms/r", "").await.status, 200);
+    for node in [&one, &two] {
+        assert_eq!(node.join("/pub/r/carol").await, 404);
+    }
+    assert_eq!(one.house.private("POST", "/rooms/r", "").await.status, 201);
+}

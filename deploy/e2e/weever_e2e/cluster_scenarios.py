@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from .browser import WATCH_SECONDS, end, node
+from .channel_scenarios import Light
 from .cluster import Cluster, Divided, Nats
 from .island import Island
 from .loadgen_scenarios import loadgen
@@ -86,6 +87,22 @@ async def data_planes_share_a_room_by_the_relay(_server, note):
                     for one in (near, far):
                         assert_whole(one)
                     note(f"{far.frames} frames across")
+
+
+@scenario(ios=("uring",))
+async def cluster_chats(_server, note):
+    """What one says on `chat` is heard once by each member at each node."""
+    async with Cluster("uring", 2) as cluster:
+        async with Light(cluster[0], "room", "alice") as alice, Light(cluster[1], "room", "bob") as bob, \
+                Light(cluster[1], "other", "carol") as carol:
+            members = (alice, bob, carol)
+            await asyncio.gather(*(one.open() for one in members))
+            await lists(cluster, "room", ["alice", "bob"])
+            alice.chat.send("hello")
+            await until(lambda: bob.heard["chat"] == ["alice hello"], lambda: f"bob heard {bob.heard}")
+            bob.chat.send("you too")
+            await until(lambda: alice.heard["chat"] == ["alice hello", "bob you too"], lambda: f"alice heard {alice.heard}")
+            assert bob.heard["chat"] == ["alice hello", "bob you too"] and carol.heard["chat"] == []
 
 
 @scenario(ios=("uring",))

@@ -24,6 +24,9 @@ end
 ";
 
 const PUT_TOKEN: &str = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])";
+const CREATE_ROOM: &str = "return redis.call('SADD', KEYS[1], ARGV[1])";
+const DELETE_ROOM: &str = "redis.call('SREM', KEYS[1], ARGV[1])";
+const HAS_ROOM: &str = "return redis.call('SISMEMBER', KEYS[1], ARGV[1])";
 const TOKEN: &str = "return redis.call('GET', KEYS[1])";
 
 // Numbers of changes begin at the time: they grow even when Redis has forgotten the last one.
@@ -185,6 +188,9 @@ pub(super) struct Scripts {
     pub(super) change: Script,
     pub(super) read: Script,
     pub(super) tell: Script,
+    pub(super) create_room: Script,
+    pub(super) delete_room: Script,
+    pub(super) has_room: Script,
 }
 
 impl Default for Scripts {
@@ -204,6 +210,9 @@ impl Default for Scripts {
             change: script(&[CHANGE]),
             read: script(&[READ]),
             tell: script(&[TELL]),
+            create_room: script(&[CREATE_ROOM]),
+            delete_room: script(&[DELETE_ROOM]),
+            has_room: script(&[HAS_ROOM]),
         }
     }
 }
