@@ -267,10 +267,11 @@ pub const SETTINGS: &[Setting] = &[
     // Secret, since it may hold a password.
     Setting {
         name: "redis",
-        value: "URL[,…]",
+        // Of a secret that is wrong only this is told.
+        value: "redis://[user:password@]host:port[/db][,…]",
         default: None,
-        help: "Redis that tells this node of others: redis://[user:password@]host:port[/db], rediss:// for TLS; several: \
-               nodes of a Redis Cluster; redis+sentinel://host:port,host:port/master.",
+        help: "Redis that tells this node of others; rediss:// for TLS; several: nodes of a Redis Cluster; \
+               redis+sentinel://host:port,host:port/master.",
         group: CLUSTER,
         secret: true,
     },
