@@ -48,7 +48,7 @@ async def subscribers(server, room):
     answer = await server.private("GET", f"/rooms/{room}")
     if answer.status != 200:
         return set()
-    return {one["id"] for one in json.loads(answer.text)["subscribers"] if one["connected"]}
+    return {one["full_id"] for one in json.loads(answer.text)["subscribers"] if one["connected"]}
 
 
 async def replaced(server, how, known):
