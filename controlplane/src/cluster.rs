@@ -118,6 +118,13 @@ impl Cluster {
                     if held.is_some_and(|before| until_ms > before) || begin.elapsed() > LEASE * 2 {
                         return Err(PlaceError::Name(shared.member.node.0.clone()));
                     }
+                    if held.is_none() {
+                        let node = &shared.member.node.0;
+                        tracing::info!(
+                            node,
+                            "a node of this name was here a moment ago: looking whether it lives, 6 s at most"
+                        );
+                    }
                     held = Some(until_ms);
                     tokio::time::sleep(ENTER_AGAIN).await;
                 }

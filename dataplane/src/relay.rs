@@ -47,6 +47,8 @@ const DELIVERIES_A_TURN: usize = 256;
 const TICK: Duration = Duration::from_millis(100);
 /// How long the end waits for the last words to be written.
 const GOODBYE: Duration = Duration::from_millis(500);
+/// Keys that differ are told of no more often.
+const COMPLAIN: Duration = Duration::from_secs(60);
 /// What servers complain of is told this often at most.
 const COMPLAINTS: Duration = Duration::from_secs(10);
 
@@ -145,6 +147,7 @@ fn run(
             counters: Counters::default(),
             shared,
             room: Vec::new(),
+            complained: None,
             complaint: Complaint::default(),
         };
         relay.serve(events).await;
@@ -201,6 +204,8 @@ struct Relay {
     /// Reused: what was opened.
     room: Vec<u8>,
     complaint: Complaint,
+    /// When keys that differ were last told of.
+    complained: Option<Instant>,
 }
 
 impl Relay {
@@ -277,8 +282,26 @@ impl Relay {
         };
         if let Err(reason) = taken {
             self.counters.drop(reason);
+            self.complain(reason);
         }
         self.room = room;
+    }
+
+    /// Of keys that differ nobody sees more than no picture.
+    fn complain(&mut self, reason: RelayDrop) {
+        let of_keys = matches!(
+            reason,
+            RelayDrop::Unsealed | RelayDrop::Sealed | RelayDrop::UnknownKey | RelayDrop::Forged
+        );
+        let is_due = |last: Instant| last.elapsed() >= COMPLAIN;
+        if of_keys && self.complained.is_none_or(is_due) {
+            self.complained = Some(Instant::now());
+            let reason = reason.as_str();
+            tracing::warn!(
+                reason,
+                "relayed messages are refused: do all data planes have the same --relay-key?"
+            );
+        }
     }
 
     /// Seals what `write` writes, and sends it.

@@ -7,7 +7,7 @@ mod link;
 pub mod place;
 mod scripts;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, ScriptInvocation};
@@ -29,6 +29,8 @@ use crate::rooms::NodeName;
 pub const PATIENCE: Duration = Duration::from_secs(1);
 /// A node's state outlives its lease by so much if nobody clears it away, so that its next life finds it.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
+/// A refusal is told no more often.
+const COMPLAIN: Duration = Duration::from_secs(10);
 /// Names cleared away in one step.
 const REAP_BATCH: usize = 500;
 
@@ -47,6 +49,8 @@ pub struct RedisDirectory {
     scripts: Scripts,
     keys: Keys,
     metrics: DirectoryMetrics,
+    /// When a refusal was last told.
+    complained: Mutex<Option<Instant>>,
 }
 
 /// Names of what is kept.
@@ -109,6 +113,7 @@ impl RedisDirectory {
         Ok(Self {
             link,
             scripts: Scripts::default(),
+            complained: Mutex::default(),
             keys,
             metrics,
         })
@@ -123,7 +128,19 @@ impl RedisDirectory {
         let begin = Instant::now();
         let done = self.link.invoke(script).await;
         self.metrics.operation(what, outcome(&done), begin.elapsed());
+        if let Err(error @ (Away::Refused(_) | Away::Denied(_))) = &done {
+            self.complain(what, error);
+        }
         done
+    }
+
+    /// One line for many: what is refused once is refused each time.
+    fn complain(&self, what: &'static str, error: &Away) {
+        let mut last = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= COMPLAIN) {
+            *last = Some(Instant::now());
+            tracing::warn!(operation = what, %error, "Redis refuses what this node needs: look at its user's rights (ACL)");
+        }
     }
 }
 

@@ -195,6 +195,19 @@ async fn a_start_without_redis_serves_and_a_wrong_password_is_told() {
             "{text}"
         );
     }
+    // One who may not do what is needed is told so at the start, not found out later.
+    let open = RedisServer::start(&[]).await;
+    for missing in ["-hset", "-zadd"] {
+        open.run(&[
+            "ACL", "SETUSER", "weak", "on", ">weak", "~*", "&*", "+@all", missing,
+        ])
+        .await;
+        let flag = format!("--redis=redis://weak:weak@127.0.0.1:{}", open.port);
+        let Err(error @ StartError::Directory(_)) = House::attempt(&[&flag], None).await else {
+            panic!("{missing} accepted");
+        };
+        assert!(error.to_string().starts_with("--redis: "), "{error}");
+    }
     let right = node(&format!("redis://:right@127.0.0.1:{}", redis.port), "right", &[]).await;
     right.knows(1).await;
 }

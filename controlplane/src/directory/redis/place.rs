@@ -234,6 +234,8 @@ pub(super) fn is_refusal(error: &RedisError) -> bool {
             | ErrorKind::InvalidClientConfig
             | ErrorKind::Server(ServerErrorKind::NoPerm)
     ) || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+        // What Redis 7.0, and later ones, say of a command within a script.
+        || ["user executing the script can't", "ACL failure"].iter().any(|words| error.to_string().contains(words))
 }
 
 fn node(text: &str) -> Result<ConnectionInfo, String> {
