@@ -3,12 +3,19 @@
 import asyncio
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
+from pathlib import Path
 
 from .peers import Player, Publisher, until, until_async
 from .scenario import scenario
-from .server import OUTPUT, free_udp_ports, program
+from .server import OUTPUT, ROOT, Server, free_udp_ports, program
+
+OFFER = ROOT / "controlplane" / "tests" / "sdp" / "clients" / "obs.sdp"
+# What a data plane may have beyond what it starts with, and sessions that are more than that.
+ROOM_BYTES, TOO_MANY = 16 * 1024 * 1024, 5000
 
 STOP_SECONDS = 10
 RESTART_SECONDS = 20
@@ -148,3 +155,36 @@ async def sigterm_drains_one_data_plane(server, note):
         await viewer.sees(0, frames=30)
         assert_whole(viewer)
         note(f"{other.frames} frames on the drained one")
+
+
+@scenario(ios=("uring",))
+async def a_data_plane_out_of_memory_takes_nobody_with_it(_server, note):
+    """Its memory is limited and filled with sessions: it ends with a clear line, is started again, and the other serves on."""
+    server = Server("memory", "uring", "--workers", "1", "--max-joins-per-address", "0", "--max-requests-per-address", "0")
+    # Memory that is only set aside doesn't count then.
+    server.environment = {"MIMALLOC_ARENA_EAGER_COMMIT": "0"}
+    server.log_path.unlink(missing_ok=True)
+    sdp = {"Content-Type": "application/sdp"}
+    async with server, DataPlane(server, "spare"):
+        first = await server.public("POST", "/pub/first/somebody", OFFER.read_text(), sdp)
+        assert first.status == 201, first
+        async with Publisher(server, "room", "alice", variant=0), Player(server, "room", "viewer") as viewer:
+            await viewer.sees(0)
+            assert await where(server, "room") == {"spare"}
+            assert (await server.private("POST", "/shards/spare/drain")).status == 200
+            full = server.plane("dataplane")
+            begin = int(re.search(r"(?m)^VmData:\s*(\d+) kB", Path(f"/proc/{full}/status").read_text())[1]) * 1024
+            resource.prlimit(full, resource.RLIMIT_DATA, (begin + ROOM_BYTES, begin + ROOM_BYTES))
+            sessions = 0
+            while server.plane("dataplane") == full:
+                sessions += 1
+                assert sessions < TOO_MANY, "it never ran out of memory"
+                await server.public("POST", f"/pub/r{sessions}/a", OFFER.read_text(), sdp)
+            text = server.log_text()
+            assert "memory allocation of" in text, "the log doesn't say why"
+            await serves(server, "dataplane")
+            async with Publisher(server, "later", "bob", variant=1), Player(server, "later", "viewer") as later:
+                await later.sees(1)
+            await viewer.sees(0)
+            assert_whole(viewer)
+    note(f"{sessions} sessions filled {ROOM_BYTES >> 20} MiB")
