@@ -58,6 +58,15 @@ pub(crate) enum Extensions {
 
 const INLINE: usize = 22;
 
+/// Kinds that belong to the media.
+const TRAVEL: [ExtensionKind; 5] = [
+    ExtensionKind::AudioLevel,
+    ExtensionKind::PlayoutDelay,
+    ExtensionKind::VideoOrientation,
+    ExtensionKind::DependencyDescriptor,
+    ExtensionKind::AbsCaptureTime,
+];
+
 impl Default for Extensions {
     fn default() -> Self {
         Self::Inline {
@@ -70,14 +79,7 @@ impl Default for Extensions {
 impl Extensions {
     /// Whether an extension belongs to the media and so is forwarded. The others are each side's own.
     pub(crate) fn travels(kind: ExtensionKind) -> bool {
-        matches!(
-            kind,
-            ExtensionKind::AudioLevel
-                | ExtensionKind::PlayoutDelay
-                | ExtensionKind::VideoOrientation
-                | ExtensionKind::DependencyDescriptor
-                | ExtensionKind::AbsCaptureTime
-        )
+        TRAVEL.contains(&kind)
     }
 
     /// Collects extensions; those that are too long for the form (255 bytes, RFC 8285 §4.3) don't exist.
@@ -124,13 +126,6 @@ impl Extensions {
 
     /// From such bytes, which are well-formed. Kinds that are no media's don't get in.
     pub(crate) fn relayed(bytes: &[u8]) -> Self {
-        const TRAVEL: [ExtensionKind; 5] = [
-            ExtensionKind::AudioLevel,
-            ExtensionKind::PlayoutDelay,
-            ExtensionKind::VideoOrientation,
-            ExtensionKind::DependencyDescriptor,
-            ExtensionKind::AbsCaptureTime,
-        ];
         let known = Items(bytes).filter_map(|(number, data)| {
             let kind = TRAVEL.into_iter().find(|kind| *kind as u8 == number)?;
             Some((kind, data))
